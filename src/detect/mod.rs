@@ -1,0 +1,3 @@
+//! Counting: which packet is evidence of what, and when it is enough.
+
+pub mod rule;

@@ -1,0 +1,139 @@
+//! What happened, as told to people and programs: the records behind every log line and JSON object.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::decide::{Evidence, Measure};
+use crate::time::Stamp;
+
+/// A stable identity: the same capture gives the same ids (shown as 16 hexadecimal digits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IncidentId(pub u64);
+
+/// A scan or flood, told when it opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// Its identity.
+    pub id: IncidentId,
+    /// The id of the rule that fired.
+    pub rule: String,
+    /// Who: an address or a prefix.
+    pub source: IpNet,
+    /// How well that address is proven.
+    pub evidence: Evidence,
+    /// The first packet that counted.
+    pub first_seen: Stamp,
+    /// The latest packet.
+    pub last_seen: Stamp,
+    /// When the rule fired.
+    pub time: Stamp,
+    /// Destination addresses, ascending, at most 64.
+    pub destinations: Vec<IpAddr>,
+    /// How many distinct destination addresses in all.
+    pub distinct_destinations: u64,
+    /// Destination ports, ascending, at most 64.
+    pub ports: Vec<u16>,
+    /// How many distinct (protocol, port) in all.
+    pub distinct_ports: u64,
+    /// Names of the protocols, ascending.
+    pub protocols: Vec<String>,
+    /// How many source addresses.
+    pub addresses: u64,
+    /// Packets counted.
+    pub packets: u64,
+    /// Their IP lengths in sum.
+    pub bytes: u64,
+}
+
+/// The end of an incident, with totals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncidentEnd {
+    /// When it was over.
+    pub time: Stamp,
+    /// The incident with its totals; `time` inside is still when the rule fired.
+    pub incident: Incident,
+}
+
+/// A decision in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    /// Since when.
+    pub time: Stamp,
+    /// Whom.
+    pub target: IpNet,
+    /// What is dropped.
+    pub action: Measure,
+    /// The rule's id, or `manual`.
+    pub rule: String,
+    /// What led to it; none for a manual ban.
+    pub incident: Option<IncidentId>,
+    /// How long; `None` is until it is lifted.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a ban ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BanEndReason {
+    /// Its time was over.
+    Expired,
+    /// Somebody lifted it.
+    Unban,
+    /// It gave way to others at a cap.
+    Evicted,
+}
+
+/// A ban that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BanEnd {
+    /// When.
+    pub time: Stamp,
+    /// Whom.
+    pub target: IpNet,
+    /// Why.
+    pub reason: BanEndReason,
+}
+
+/// Something the administrator must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// When.
+    pub time: Stamp,
+    /// What, in one sentence.
+    pub what: String,
+}
+
+/// The last record of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Packets read.
+    pub packets: u64,
+    /// Records that were not understood.
+    pub undecoded: u64,
+    /// Sources that were counted.
+    pub sources: u64,
+    /// Incidents opened.
+    pub incidents: u64,
+    /// Bans decided.
+    pub bans: u64,
+    /// Times the input's clock stepped back too far.
+    pub time_jumps: u64,
+}
+
+/// Any of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An incident opened.
+    Incident(Incident),
+    /// A ban took effect.
+    Ban(Ban),
+    /// An incident is over.
+    IncidentEnd(IncidentEnd),
+    /// A ban is over.
+    BanEnd(BanEnd),
+    /// Something the administrator must know.
+    Alarm(Alarm),
+    /// The end of a replay.
+    Summary(Summary),
+}

@@ -1,0 +1,10 @@
+//! nfban bans port scanners and floods from the packets a Linux firewall refuses.
+
+pub mod decide;
+pub mod detect;
+pub mod enforce;
+pub mod event;
+pub mod filter;
+pub mod netlink;
+pub mod packet;
+pub mod time;

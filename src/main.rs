@@ -1,0 +1,3 @@
+//! The `nfban` command.
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! The two times an event carries.
+
+use std::time::Duration;
+
+/// When an event happened, as the capture shell stamped it. The core reads no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Time since boot, suspended time included (`CLOCK_BOOTTIME`): all windows and timeouts run on it.
+    pub boot: Duration,
+    /// Wall-clock time in microseconds since 1970-01-01T00:00:00Z: only ever shown.
+    pub wall_us: i64,
+}
