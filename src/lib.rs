@@ -1,8 +1,10 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
+pub mod address;
 pub mod decide;
 pub mod detect;
 pub mod enforce;
+pub mod engine;
 pub mod event;
 pub mod filter;
 pub mod netlink;

@@ -10,3 +10,12 @@ pub struct Stamp {
     /// Wall-clock time in microseconds since 1970-01-01T00:00:00Z: only ever shown.
     pub wall_us: i64,
 }
+
+impl Stamp {
+    /// The moment `duration` later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let us = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self { boot: self.boot.saturating_add(duration), wall_us: self.wall_us.saturating_add(us) }
+    }
+}
