@@ -1,6 +1,7 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
 pub mod address;
+pub mod config;
 pub mod decide;
 pub mod detect;
 pub mod enforce;
