@@ -1,6 +1,7 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
 pub mod decide;
+pub mod decode;
 pub mod detect;
 pub mod enforce;
 pub mod event;
