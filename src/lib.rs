@@ -3,6 +3,7 @@
 pub mod address;
 pub mod config;
 pub mod decide;
+pub mod decode;
 pub mod detect;
 pub mod enforce;
 pub mod engine;
