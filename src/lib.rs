@@ -7,4 +7,5 @@ pub mod event;
 pub mod filter;
 pub mod netlink;
 pub mod packet;
+pub mod report;
 pub mod time;
