@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod config;
+pub mod control;
 pub mod decide;
 pub mod decode;
 pub mod detect;
@@ -11,4 +12,5 @@ pub mod event;
 pub mod filter;
 pub mod netlink;
 pub mod packet;
+pub mod report;
 pub mod time;
