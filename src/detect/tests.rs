@@ -64,7 +64,7 @@ fn class_of_flags(words: &str) -> Option<Class> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
     let (fin, syn, rst, psh, ack, urg) =
         (has("fin"), has("syn"), has("rst"), has("psh"), has("ack"), has("urg"));
-    if (syn && fin) || (syn && rst) || (fin && rst) || (syn && urg && !ack) {
+    if (syn && (fin || rst || (urg && !ack))) || (fin && rst) {
         return Some(Class::Bogus);
     }
     match (syn, rst, ack) {

@@ -4,6 +4,9 @@
 //! come from and who carries out the [`Action`]s. What the enforcer makes of a change comes back through
 //! [`Engine::enforced`], so that nothing is called a ban before the kernel holds it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
