@@ -6,6 +6,7 @@ pub mod detect;
 pub mod enforce;
 pub mod event;
 pub mod filter;
+pub mod host;
 pub mod netlink;
 pub mod packet;
 pub mod time;
