@@ -187,6 +187,26 @@ fn a_packet_off_the_wire_tells_its_interface_its_time_and_whom_the_link_addresse
 }
 
 #[test]
+fn at_the_ingress_hook_the_protocol_is_told_although_the_family_is_not() {
+    let pair = Pair::new();
+    pair.home.sh(
+        "nft -f - <<'END'\ntable netdev t {\nchain c {\ntype filter hook ingress device up0 priority 0;\n\
+         udp dport 9 log group 100\n}\n}\nEND",
+    );
+    pair.home.enter(|| {
+        let mut capture = Capture::open(&[Settings::new(100)], RECEIVE_BUFFER).unwrap();
+        pair.peer.enter(|| {
+            send(HOME4, 9, 1);
+            send(HOME6, 9, 1);
+        });
+        let seen = receive_until(&mut capture, |seen| seen.len() >= 2);
+        let told: Vec<_> =
+            seen.iter().map(|s| (s.hw_protocol, s.payload[0] >> 4, s.prefix.as_str())).collect();
+        assert_eq!(told, [(0x0800, 4, ""), (0x86dd, 6, "")]);
+    });
+}
+
+#[test]
 fn no_more_than_the_snaplen_is_copied() {
     let namespace = Namespace::new();
     log_rules(&namespace, 1);

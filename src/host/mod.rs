@@ -3,6 +3,8 @@
 //! Read from the kernel's routing tables over rtnetlink (man 7 rtnetlink) and from resolv.conf. [`Watch`] says when to
 //! read again.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod link;
 mod nexthop;

@@ -50,7 +50,9 @@ impl std::fmt::Debug for Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: mnl keeps the descriptor open until `self.0` is dropped, and the borrow ends before `self` does.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+        #[expect(unsafe_code, reason = "mnl::Socket has no AsFd")]
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        fd
     }
 }
 
@@ -84,11 +86,8 @@ impl Socket {
         buffer.get(..length).ok_or_else(|| Errno::MSGSIZE.into())
     }
 
-    /// Waits until a datagram can be received.
-    ///
-    /// # Errors
-    /// `TimedOut` after `limit`.
-    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+    /// Waits until a datagram can be received; `TimedOut` after `limit`.
+    fn wait(&self, limit: Duration) -> io::Result<()> {
         let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
         let mut fds = [PollFd::new(self, PollFlags::IN)];
         match rustix::event::poll(&mut fds, Some(&limit)) {

@@ -4,6 +4,8 @@
 //! is delivered and why. Neither decodes the packets. Losing packets is no error here but a number: under a flood the
 //! kernel drops what does not fit the receive buffer, and the capture goes on.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod interfaces;
 mod message;

@@ -1,10 +1,15 @@
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nflog::{PacketHdr, PacketNla, TimeStamp, ULogMessage};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::nflog::ConfigNla;
+use netlink_packet_netfilter::nflog::{
+    ConfigCmd, ConfigFlags, ConfigMode, PacketHdr, PacketNla, TimeStamp, Timeout, ULogMessage,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
 use proptest::prelude::*;
 
 use super::*;
-use crate::netlink::{Batch, Header, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use crate::netlink::{Batch, Header, NLM_F_ACK, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 use crate::packet::Pkttype;
 
 /// The message of one packet as another implementation writes it.
@@ -218,4 +223,28 @@ fn a_datagram_has_room_for_the_whole_queue() {
     assert_eq!(settings.datagram_size(), 64 * 512);
     let settings = Settings { queue_threshold: u32::MAX, ..settings };
     assert_eq!(settings.datagram_size(), 131_072, "as much as the kernel honours");
+}
+
+#[test]
+fn another_implementation_reads_the_binding_request_as_it_is_meant() {
+    let settings = Settings { flush_timeout_cs: 3, nlbufsiz: Some(5_000), ..Settings::new(0x0102) };
+    let request = message::bind(&settings, 7);
+    let read: NetlinkMessage<NetfilterMessage> = NetlinkMessage::deserialize(request.as_bytes()).unwrap();
+    assert_eq!((read.header.sequence_number, read.header.flags), (7, NLM_F_REQUEST | NLM_F_ACK));
+    let NetlinkPayload::InnerMessage(message) = read.payload else { panic!("{:?}", read.payload) };
+    assert_eq!(message.header.res_id, 0x0102);
+    let NetfilterMessageInner::ULog(ULogMessage::Config(attributes)) = message.inner else {
+        panic!("{:?}", message.inner)
+    };
+    assert_eq!(
+        attributes,
+        [
+            ConfigNla::from(ConfigCmd::Bind),
+            ConfigMode::new_packet(128).into(),
+            Timeout::new(3).into(),
+            ConfigNla::NlBufSiz(5_000),
+            ConfigNla::QThresh(1),
+            ConfigFlags::SEQ.into(),
+        ]
+    );
 }
