@@ -3,6 +3,7 @@
 pub mod address;
 pub mod config;
 pub mod control;
+pub mod capture;
 pub mod decide;
 pub mod decode;
 pub mod detect;
@@ -10,6 +11,7 @@ pub mod enforce;
 pub mod engine;
 pub mod event;
 pub mod filter;
+pub mod host;
 pub mod netlink;
 pub mod packet;
 pub mod report;
