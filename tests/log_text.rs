@@ -174,7 +174,8 @@ const CARRIERS: [(&str, Option<&str>); 41] = [
 ];
 
 /// journalctl -o json; `{}` is the message as a JSON value.
-const JOURNAL: [&str; 5] = [
+const JOURNAL: [&str; 6] = [
+    "\x1e{\"MESSAGE\":{},\"__REALTIME_TIMESTAMP\":\"1714878000123456\"}",
     r#"{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1714878000123456","_TRANSPORT":"kernel","SYSLOG_IDENTIFIER":"kernel","MESSAGE":{},"PRIORITY":"4"}"#,
     r#"{"MESSAGE":{},"__REALTIME_TIMESTAMP":"1714878000123456"}"#,
     r#"{"SYSLOG_IDENTIFIER":"kernel","MESSAGE":{},"__REALTIME_TIMESTAMP":"1714878000123456","X":[1,[2],{"y":null}]}"#,
@@ -263,6 +264,16 @@ fn the_prefix_gives_the_verdict() {
 }
 
 #[test]
+fn a_repeated_message_of_rsyslog_is_read_through() {
+    for end in ["]", " ]"] {
+        let words = WORDS4.trim_end();
+        let line = format!("May  7 18:21:49 h kernel: message repeated 2 times: [ [UFW ALLOW] {words}{end}");
+        let (packet, verdict, _) = decoded(line.as_bytes());
+        assert_eq!((packet, verdict), (decoded(WORDS4.as_bytes()).0, Verdict::Accepted), "{line}");
+    }
+}
+
+#[test]
 fn a_packet_without_input_interface_was_sent_by_this_host() {
     let line = "[UFW BLOCK] IN= OUT=eth0 SRC=192.0.2.1 DST=192.0.2.7 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=1 \
                 PROTO=UDP SPT=1 DPT=2 LEN=40 UID=0 GID=0 MARK=0x7";
@@ -294,6 +305,8 @@ fn lines_of_other_programs_are_not_ours_whatever_they_quote() {
         "May  7 18:21:49 host sshd[123]: Invalid user root from 192.0.2.7".to_owned(),
         format!("May  7 18:21:49 host sshd[123]: Invalid user {quote}"),
         format!("May  7 18:21:49 host sshd: Invalid user {quote}"),
+        format!("May  7 18:21:49 sshd[123]: Invalid user {quote}"),
+        format!("May  7 18:21:49 host Some Server[123]: {quote}"),
         format!("May  7 18:21:49 host kernelized[1]: {quote}"),
         format!("<4>1 2024-05-07T18:21:49Z host sshd 123 - - {quote}"),
         format!("<4>1 - host sshd 123 - - {quote}"),

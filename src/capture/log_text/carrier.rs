@@ -39,11 +39,15 @@ pub(super) fn split(line: &[u8]) -> Carried<'_> {
     }
 }
 
-/// The kernel's own message: without its program name and its time since boot (`CONFIG_PRINTK_TIME`).
+/// The kernel's own message: without its program name, its time since boot (`CONFIG_PRINTK_TIME`), and the brackets
+/// rsyslog puts around a message it has seen before. That counts as one packet more, whatever their number.
 pub(super) fn of_kernel(time: Option<LineTime>, message: &[u8]) -> Carried<'_> {
     let mut scan = Scan::new(message);
     if is_kernel(Scan::new(message).word().unwrap_or_default()) {
         let _ = scan.word();
+    }
+    if attempt(&mut scan, repeated).is_some() {
+        scan.rest = scan.rest.strip_suffix(b"]").unwrap_or(scan.rest);
     }
     let since_boot = attempt(&mut scan, since_boot);
     Carried::Kernel { time: time.or(since_boot), message: scan.rest }
@@ -60,8 +64,9 @@ fn after_host(time: Option<LineTime>, text: &[u8]) -> Carried<'_> {
     if is_kernel(second) {
         return of_kernel(time, after_first);
     }
-    // RFC 3164's program name ends with a colon; ulogd's file output writes the LOG prefix without one before it.
-    if second.ends_with(b":") { Carried::OtherProgram } else { of_kernel(time, after_first) }
+    // RFC 3164's program name ends with a colon; ulogd's file output writes host and LOG prefix without one between.
+    let names_a_program = first.ends_with(b":") || second.ends_with(b":");
+    if names_a_program { Carried::OtherProgram } else { of_kernel(time, after_first) }
 }
 
 /// HOST APP-NAME PROCID MSGID STRUCTURED-DATA MSG (RFC 5424 section 6).
@@ -133,6 +138,15 @@ fn level(scan: &mut Scan<'_>) -> Option<()> {
     scan.literal(b":")?;
     scan.until(b':')?;
     scan.blanks()
+}
+
+/// `message repeated 2 times: [ ` of rsyslog.
+fn repeated(scan: &mut Scan<'_>) -> Option<()> {
+    scan.literal(b"message repeated ")?;
+    scan.number(1..=10)?;
+    scan.literal(b" times: [")?;
+    let _ = scan.blanks();
+    Some(())
 }
 
 fn stamp(scan: &mut Scan<'_>) -> Option<(Option<LineTime>, Follows)> {

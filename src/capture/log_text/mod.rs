@@ -108,6 +108,8 @@ impl Decoder {
     /// Reads one line, with or without its line end. Takes any octets.
     pub fn decode<'a>(&'a mut self, line: &'a [u8]) -> Outcome<'a> {
         let line = lines::trim(line);
+        // journalctl -o json-seq begins each entry with the record separator (RFC 7464).
+        let line = line.strip_prefix(b"\x1e").unwrap_or(line);
         let carried = if line.first() == Some(&b'{') {
             match journal::split(line, &mut self.message) {
                 Ok(carried) => carried,
