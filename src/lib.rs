@@ -1,9 +1,9 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
 pub mod address;
+pub mod capture;
 pub mod config;
 pub mod control;
-pub mod capture;
 pub mod decide;
 pub mod decode;
 pub mod detect;

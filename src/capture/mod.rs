@@ -1,8 +1,6 @@
-//! Where packets come from.
-
-pub mod nflog;
-pub mod input;
-pub mod pcap;
 //! Where packets come from. Every source ends in [`crate::packet::Observation`]s.
 
+pub mod input;
 pub mod log_text;
+pub mod nflog;
+pub mod pcap;
