@@ -202,7 +202,9 @@ fn traps(node: &Node, services: &[Service], report: &mut Report<'_>) -> Vec<Serv
         if let Some(published) = services.iter().find(|service| service.overlaps(&trap)) {
             report.warn(
                 node.place,
-                &format!("the trap {trap} is published by `services` as {published}: it will never close"),
+                &format!(
+                    "the trap {trap} is published ({published} of `services`): whoever touches it goes free"
+                ),
                 "take it out of one of the two",
             );
         }

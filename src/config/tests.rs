@@ -157,6 +157,13 @@ fn aliases_cannot_be_made_a_bomb() {
 }
 
 #[test]
+fn a_file_full_of_mistakes_is_read_to_its_end() {
+    let problems = read(&format!("services:\n{}", "- x\n".repeat(20_000))).unwrap_err();
+    assert_eq!((problems.len(), problems.iter().count()), (20_000, 100));
+    assert!(problems.to_string().ends_with("... and 19900 more\n"));
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000), "? ".repeat(50_000)] {
         assert!(read(&text).is_err());
