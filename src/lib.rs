@@ -1,5 +1,6 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
+pub mod cli;
 pub mod control;
 pub mod decide;
 pub mod detect;
