@@ -3,6 +3,7 @@
 pub mod address;
 pub mod capture;
 pub mod config;
+pub mod cli;
 pub mod control;
 pub mod decide;
 pub mod decode;
