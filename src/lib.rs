@@ -1,10 +1,18 @@
 //! nfban bans port scanners and floods from the packets a Linux firewall refuses.
 
+pub mod address;
+pub mod capture;
+pub mod config;
+pub mod control;
 pub mod decide;
+pub mod decode;
 pub mod detect;
 pub mod enforce;
+pub mod engine;
 pub mod event;
 pub mod filter;
+pub mod host;
 pub mod netlink;
 pub mod packet;
+pub mod report;
 pub mod time;

@@ -1,0 +1,105 @@
+//! Tables for people: columns and a heading, no frame, no wider than the terminal.
+
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+
+use super::screen::{Screen, Tone};
+
+/// On which side a column's cells stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table being filled. Cells are shown as they are given: text from outside is escaped before.
+#[derive(Debug)]
+pub struct Table {
+    table: comfy_table::Table,
+    screen: Screen,
+}
+
+impl Table {
+    /// An empty table with these columns, for this screen.
+    #[must_use]
+    pub fn new(columns: &[(&str, Align)], screen: Screen) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING).set_header(columns.iter().map(|(name, _)| *name));
+        match screen.width {
+            // Cells wrap. Where nobody watches, a row stays one line, so that grep and awk find what belongs together.
+            Some(width) => table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        for (index, (_, align)) in columns.iter().enumerate() {
+            if let Some(column) = table.column_mut(index) {
+                column.set_padding((0, 2)).set_cell_alignment(match align {
+                    Align::Left => CellAlignment::Left,
+                    Align::Right => CellAlignment::Right,
+                });
+            }
+        }
+        Self { table, screen }
+    }
+
+    /// Adds a row with a cell for each column.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.add_row(cells);
+    }
+
+    /// Whether no row was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The lines, heading first, without blanks at their ends.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
+        if let Some(heading) = lines.first_mut() {
+            *heading = self.screen.paint(Tone::Strong, heading).into_owned();
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(screen: Screen) -> Vec<String> {
+        let mut table = Table::new(&[("TARGET", Align::Left), ("DROPPED", Align::Right)], screen);
+        table.row(["192.0.2.7".to_owned(), "12".to_owned()]);
+        table.row(["2001:db8:1:2::/64 since the day before yesterday".to_owned(), "1204".to_owned()]);
+        table.lines()
+    }
+
+    #[test]
+    fn columns_line_up_without_a_frame() {
+        assert_eq!(
+            sample(Screen::default()),
+            [
+                "TARGET                                            DROPPED",
+                "192.0.2.7                                              12",
+                "2001:db8:1:2::/64 since the day before yesterday     1204",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_table_is_never_wider_than_the_terminal() {
+        for width in [20, 30, 40, 80] {
+            for line in sample(Screen { width: Some(width), color: false }) {
+                assert!(line.chars().count() <= usize::from(width), "{width}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_heading_is_painted() {
+        let lines = sample(Screen { width: None, color: true });
+        assert!(lines[0].starts_with("\x1b[1mTARGET"));
+        assert!(!lines[1].contains('\x1b'));
+    }
+}

@@ -1,0 +1,163 @@
+//! Throw-away network namespaces for tests against the real kernel.
+//!
+//! A namespace lives as long as its [`Namespace`]. Nothing outside of it changes and nothing is left behind, so tests
+//! run side by side. They need CAP_SYS_ADMIN over the test's user namespace: root, or
+//! `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="unshare -Urn" cargo test`. Without it they fail and say so; they are never skipped.
+#![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// How long a command or a condition may take before the test fails.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A network namespace of its own, its loopback interface up.
+#[derive(Debug)]
+pub struct Namespace(OwnedFd);
+
+impl Namespace {
+    /// Makes a namespace.
+    pub fn new() -> Self {
+        // A thread of its own, because unsharing is for good: the calling thread stays where it is.
+        let made = thread::spawn(|| {
+            // SAFETY: a new network namespace changes nothing that Rust's safety rests on (no file table, no memory).
+            #[expect(unsafe_code, reason = "the only call that makes a network namespace")]
+            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect(
+                "this test needs a network namespace of its own: run it as root or under `unshare -Urn`",
+            );
+            rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .unwrap()
+        });
+        let namespace = Self(made.join().unwrap());
+        namespace.sh("ip link set lo up");
+        namespace
+    }
+
+    /// Does `work` in this namespace, on a thread of its own: sockets it opens and commands it starts belong here.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                rustix::thread::move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("entering the test's network namespace");
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a line of shell here, within [`LIMIT`], and gives what it printed. The test fails if the command does.
+    pub fn sh(&self, line: &str) -> String {
+        let (done, output) = self.try_sh(line);
+        assert!(done, "`{line}` failed:\n{output}");
+        output
+    }
+
+    /// Runs a line of shell here, within [`LIMIT`]: whether it succeeded, and what it printed on both streams.
+    pub fn try_sh(&self, line: &str) -> (bool, String) {
+        let output = self.enter(|| {
+            Command::new("timeout")
+                .args(["-k", "1", &LIMIT.as_secs().to_string(), "sh", "-c", line])
+                .output()
+                .expect("coreutils' timeout runs")
+        });
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The path under which `ip link set … netns PATH` finds this namespace while the test runs.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+}
+
+/// Two namespaces joined by a cable: `home` is the machine that is protected, `peer` stands for everybody else.
+///
+/// Addresses are there at once (no duplicate address detection). The peer is home's default gateway, so that it can
+/// send from any address it is given with [`Pair::peer_has`].
+#[derive(Debug)]
+pub struct Pair {
+    /// The protected machine: interface `up0`, [`HOME4`], [`HOME6`], fe80::1.
+    pub home: Namespace,
+    /// The world: interface `peer0`, [`PEER4`], [`PEER6`], fe80::2.
+    pub peer: Namespace,
+}
+
+/// Home's IPv4 address.
+pub const HOME4: &str = "192.0.2.1";
+/// The peer's IPv4 address, on the same link.
+pub const PEER4: &str = "192.0.2.2";
+/// Home's IPv6 address.
+pub const HOME6: &str = "2001:db8:1::1";
+/// The peer's IPv6 address, on the same link.
+pub const PEER6: &str = "2001:db8:1::2";
+
+impl Pair {
+    /// Makes and joins both.
+    pub fn new() -> Self {
+        let pair = Self { home: Namespace::new(), peer: Namespace::new() };
+        pair.home.sh(&format!("ip link add up0 type veth peer name peer0 netns {}", pair.peer.path()));
+        for (side, link, four, six, local) in
+            [(&pair.home, "up0", HOME4, HOME6, "fe80::1"), (&pair.peer, "peer0", PEER4, PEER6, "fe80::2")]
+        {
+            side.sh(&format!(
+                "ip link set {link} addrgenmode none && ip addr add {four}/24 dev {link} && \
+                 ip addr add {six}/64 dev {link} nodad && ip addr add {local}/64 dev {link} nodad && \
+                 ip link set {link} up"
+            ));
+        }
+        let both_up = || {
+            [(&pair.home, "up0"), (&pair.peer, "peer0")]
+                .iter()
+                .all(|(side, link)| side.sh(&format!("ip -o link show {link}")).contains("state UP"))
+        };
+        wait_until("the cable carries", both_up);
+        pair.home.sh(&format!("ip route add default via {PEER4} && ip -6 route add default via {PEER6}"));
+        pair
+    }
+
+    /// Gives the peer one more address to send from, on its loopback interface.
+    pub fn peer_has(&self, address: &str) {
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        self.peer.sh(&format!("ip addr add {address} dev lo {nodad}"));
+    }
+
+    /// Whether a datagram gets from the peer's address `from` to a socket at home's address `to` and the answer back.
+    ///
+    /// Sends up to `tries` datagrams a little apart: one is enough where the answer must be no.
+    pub fn answers(&self, from: &str, to: &str, port: u16, tries: usize) -> bool {
+        let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        let server = self.home.enter(|| UdpSocket::bind(SocketAddr::new(to, port)).unwrap());
+        let client = self.peer.enter(|| UdpSocket::bind(SocketAddr::new(from, 0)).unwrap());
+        client.connect(SocketAddr::new(to, port)).unwrap();
+        (0..tries).any(|_| exchange(&client, &server))
+    }
+}
+
+/// Sends a datagram to `server` and echoes it; false when it does not come back within a moment.
+fn exchange(client: &UdpSocket, server: &UdpSocket) -> bool {
+    // Between two namespaces of one machine a datagram is there when send() returns; the wait is for a busy machine.
+    const MOMENT: Duration = Duration::from_millis(150);
+    server.set_read_timeout(Some(MOMENT)).unwrap();
+    client.set_read_timeout(Some(MOMENT)).unwrap();
+    let mut octets = [0; 64];
+    client.send(b"anybody there?").unwrap();
+    server.recv_from(&mut octets).is_ok_and(|(length, from)| {
+        server.send_to(&octets[..length], from).unwrap();
+        client.recv(&mut octets).is_ok()
+    })
+}
+
+/// Waits until `condition` holds; the test fails after [`LIMIT`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
