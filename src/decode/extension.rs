@@ -146,24 +146,19 @@ impl From<Beyond> for Stray {
 
 /// Steps over one extension header.
 fn step(packet: Extent<'_>, chain: &mut Chain) -> Result<Step, Stray> {
-    let length = match chain.protocol {
+    let octets_of: fn(u8) -> usize = match chain.protocol {
         HOP_BY_HOP if chain.end != V6_HEADER => return Err(Stray::HopByHop),
-        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => {
-            let [_, units] = packet.array(chain.end)?;
-            units_to_octets(units)
-        }
+        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => units_to_octets,
+        // RFC 4302 section 2.2: in 4-octet units, minus 2.
+        AUTHENTICATION => |units| (usize::from(units) + 2) * 4,
         FRAGMENT => return fragment(packet, chain),
-        AUTHENTICATION => {
-            // RFC 4302 section 2.2: in 4-octet units, minus 2.
-            let [_, units] = packet.array(chain.end)?;
-            (usize::from(units) + 2) * 4
-        }
         _ => return Ok(Step::Arrived),
     };
+    let [next_header, units] = packet.array(chain.end)?;
+    let length = octets_of(units);
     if packet.claimed_from(chain.end) < length {
         return Err(Beyond::Claimed.into());
     }
-    let [next_header] = packet.array(chain.end)?;
     chain.protocol = next_header;
     chain.named_at = chain.end;
     chain.end += length;
