@@ -2,8 +2,8 @@
 
 pub mod address;
 pub mod capture;
-pub mod config;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod decide;
 pub mod decode;
