@@ -13,6 +13,9 @@ impl Replay<'_> {
         let (mut read, mut of_a_log) = (0, false);
         while let Some(line) = lines.next_line().map_err(|error| broken(name, &error))? {
             read = line.number;
+            if line.text.is_some_and(|text| text.trim_ascii().is_empty()) {
+                continue;
+            }
             let place = Place { input: name, unit: "line", number: line.number };
             match decoder.decode_line(line) {
                 Outcome::Decoded(logged) => {

@@ -115,6 +115,8 @@ pub struct Replay<'a> {
     actions: Vec<Action>,
     packets: u64,
     undecoded: u64,
+    /// Whether any input could be opened.
+    begun: bool,
 }
 
 /// Replays `inputs` one after another (`-` is standard input), and tells a summary at the end.
@@ -138,20 +140,22 @@ pub fn run(
         actions: Vec::new(),
         packets: 0,
         undecoded: 0,
+        begun: false,
     };
     let result = inputs.iter().try_for_each(|path| replay.input(path));
-    // What broke off has been seen up to there; only an audience that has left is told nothing more.
-    if !matches!(result, Err(ReplayError::Output(_))) {
-        let summary = replay.finish()?;
-        result.map(|()| summary)
-    } else {
-        result.map(|()| Summary::default())
-    }
+    // What broke off has been seen up to there; an audience that has left is told nothing more.
+    let summary = match &result {
+        Err(ReplayError::Output(_)) => Summary::default(),
+        Err(_) if !replay.begun => Summary::default(),
+        _ => replay.finish()?,
+    };
+    result.map(|()| summary)
 }
 
 impl Replay<'_> {
     fn input(&mut self, path: &Path) -> Result<(), ReplayError> {
         let input = Input::open(path)?;
+        self.begun = true;
         self.audience.opened(input.name(), input.progress());
         let name = input.name().to_owned();
         match input.format() {
