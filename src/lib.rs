@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod decide;
 pub mod decode;
 pub mod detect;
@@ -15,4 +17,5 @@ pub mod host;
 pub mod netlink;
 pub mod packet;
 pub mod report;
+pub mod setup;
 pub mod time;

@@ -175,15 +175,16 @@ fn nflog(node: &Node, report: &mut Report<'_>) -> Option<(Nflog, Place)> {
     if let Some(node) = keys.take("verdict") {
         nflog.verdict = report.word(node, &verdicts).unwrap_or_default();
     }
-    let mut setting = |key, range: std::ops::RangeInclusive<u32>, value: &mut u32| {
-        let Some(node) = keys.take(key) else { return };
-        let read = report.parse(node, "a number", |text| values::size(text, range));
-        *value = read.unwrap_or(*value);
-    };
-    // Less would cut TCP ports off behind IPv6; NFULNL_COPY_PACKET takes 16 bits (nfnetlink_log.c).
-    setting("snaplen", 64..=0xffff, &mut nflog.snaplen);
-    setting("queue-threshold", 1..=1024, &mut nflog.queue_threshold);
-    setting("buffer", 64 << 10..=1 << 30, &mut nflog.buffer);
+    let mut setting = |key, range| keys.take(key).and_then(|node| report.integer(node, range));
+    // Less would cut the TCP header off behind that of IPv6; a netlink attribute's length has 16 bits.
+    let snaplen = setting("snaplen", 64..=0xffff).and_then(|octets| u32::try_from(octets).ok());
+    nflog.snaplen = snaplen.unwrap_or(nflog.snaplen);
+    let threshold = setting("queue-threshold", 1..=1024).and_then(|packets| u32::try_from(packets).ok());
+    nflog.queue_threshold = threshold.unwrap_or(nflog.queue_threshold);
+    if let Some(node) = keys.take("buffer") {
+        let buffer = report.parse(node, "a size such as 32M", |text| values::size(text, 64 << 10..=1 << 30));
+        nflog.buffer = buffer.unwrap_or(nflog.buffer);
+    }
     if let Some(node) = keys.take("flush-timeout")
         && let Some(timeout) = report.parse(node, "a duration such as 10ms", flush_timeout)
     {

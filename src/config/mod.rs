@@ -104,7 +104,7 @@ impl Config {
         Self::load_from(path, Trust::Anybody)
     }
 
-    /// As [`Config::load`]; with [`Trust::RootOnly`] the file must be root's and nobody else's to write.
+    /// As [`Config::load`]; with [`Trust::OwnOrRoots`] the file must be root's or our own, and nobody else's to write.
     ///
     /// # Errors
     /// As [`Config::load`], and a file that is not to be trusted.
@@ -202,7 +202,9 @@ fn traps(node: &Node, services: &[Service], report: &mut Report<'_>) -> Vec<Serv
         if let Some(published) = services.iter().find(|service| service.overlaps(&trap)) {
             report.warn(
                 node.place,
-                &format!("the trap {trap} is published by `services` as {published}: it will never close"),
+                &format!(
+                    "the trap {trap} is published ({published} of `services`): whoever touches it goes free"
+                ),
                 "take it out of one of the two",
             );
         }

@@ -105,16 +105,26 @@ impl Problems {
         if self.list.contains(&problem) {
             return;
         }
-        // An error takes the place of a warning, so that a full list never hides that the file is refused.
-        if self.list.len() >= MOST_PROBLEMS {
-            self.dropped += 1;
-            let warning = self.list.iter().rposition(|kept| kept.severity == Severity::Warning);
-            match warning {
-                Some(index) if problem.severity == Severity::Error => drop(self.list.remove(index)),
-                _ => return,
-            }
+        if self.list.len() < MOST_PROBLEMS {
+            self.list.push(problem);
+            return;
         }
-        self.list.push(problem);
+        // An error takes the place of a warning, so that a flood never hides that the file is refused.
+        self.dropped += 1;
+        let warning = self.list.iter_mut().rev().find(|kept| kept.severity == Severity::Warning);
+        if let Some(warning) = warning.filter(|_| problem.severity == Severity::Error) {
+            *warning = problem;
+        }
+    }
+
+    /// Counts one more instead of adding it, if it would not be kept: what is not shown need not be put together.
+    pub(super) fn only_counts(&mut self, severity: Severity) -> bool {
+        let full = self.list.len() >= MOST_PROBLEMS;
+        let only_counts = full
+            && (severity == Severity::Warning
+                || self.list.iter().all(|kept| kept.severity == Severity::Error));
+        self.dropped += usize::from(only_counts);
+        only_counts
     }
 
     /// Adds those of another reading behind these.

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::problem::{Place, Problem, Problems, Severity};
-use super::values::Wrong;
+use super::values::{self, Wrong};
 use super::yaml::{Entry, Node, Source, Value};
 
 /// A wrong word is compared with the right ones only up to this length.
@@ -55,6 +55,9 @@ impl<'s> Report<'s> {
     }
 
     fn push(&mut self, severity: Severity, place: Place, message: &str, hint: Option<String>) {
+        if self.problems.only_counts(severity) {
+            return;
+        }
         self.problems.push(Problem {
             file: self.source.name().to_owned(),
             place: Some(place),
@@ -93,24 +96,12 @@ impl<'s> Report<'s> {
 
     /// A whole number; one in quotes is a text.
     pub fn integer(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
-        let (least, most) = (range.start(), range.end());
-        let expected =
-            if *most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
-        let text = self.text(node, &format!("a whole number ({expected})"))?;
+        let text = self.text(node, "a whole number")?;
         if matches!(node.value, Value::Scalar { plain: false, .. }) {
             self.error(node.place, "expected a whole number, found a text", "leave the quotes out");
             return None;
         }
-        // `+5` is no number to YAML's core schema, nor to us.
-        let digits = text.starts_with(|c: char| c.is_ascii_digit());
-        match text.parse().ok().filter(|number| digits && range.contains(number)) {
-            None => {
-                let message = format!("`{text}` is no whole number from the range asked for");
-                self.error(node.place, &message, &format!("write a number: {expected}"));
-                None
-            }
-            number => number,
-        }
+        self.parse(node, "a whole number", |_| values::integer(text, range))
     }
 
     /// `true` or `false`.

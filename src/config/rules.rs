@@ -16,6 +16,8 @@ use crate::filter::{self, Filter};
 use crate::packet::Verdict;
 
 mod reach;
+#[cfg(test)]
+mod tests;
 
 /// The rules that come with the program: file name and text, in the order in which they are tried.
 pub const SHIPPED: &[(&str, &str)] = &[
@@ -37,7 +39,7 @@ pub fn load(shipped: &[(&str, &str)], directory: &Path) -> Result<Vec<Rule>, Pro
     load_from(shipped, directory, Trust::Anybody)
 }
 
-/// As [`load`]; with [`Trust::RootOnly`] the files must be root's and nobody else's to write.
+/// As [`load`]; with [`Trust::OwnOrRoots`] the files must be root's or our own, and nobody else's to write.
 ///
 /// # Errors
 /// As [`load`], and files that are not to be trusted.
@@ -115,19 +117,25 @@ fn entry(node: &Node, rules: &mut Vec<Rule>, seen: &mut HashMap<String, usize>, 
     };
     if let (Some(rule), Some(id)) = (rule, id) {
         let title = if rule.title.is_empty() { id.clone() } else { rule.title };
-        let rule = Rule { id, title, ..rule };
-        if rule.raw_id.as_ref() == Some(&rule.id) {
-            report.error(
-                node.place,
-                "`raw-id` is the rule's own id",
-                "give it another name, or leave it out",
-            );
-        }
-        match rules.iter_mut().find(|known| known.id == rule.id) {
-            Some(known) => *known = rule,
-            None => rules.push(rule),
-        }
+        put(Rule { id, title, ..rule }, node.place, rules, report);
     }
+}
+
+/// Puts a rule behind the others, or in the place of the one with its id.
+fn put(rule: Rule, place: Place, rules: &mut Vec<Rule>, report: &mut Report<'_>) {
+    if rule.raw_id.as_deref().is_some_and(|raw_id| is_taken(raw_id, &rule, rules)) {
+        report.error(place, "`raw-id` is the name of a rule already", "take another, or leave it out");
+    }
+    match rules.iter_mut().find(|known| known.id == rule.id) {
+        Some(known) => *known = rule,
+        None => rules.push(rule),
+    }
+}
+
+/// Whether the second name of a rule is its own first one, or a name of another rule.
+fn is_taken(raw_id: &str, rule: &Rule, rules: &[Rule]) -> bool {
+    let named = |other: &Rule| other.id == raw_id || other.raw_id.as_deref() == Some(raw_id);
+    rule.id == raw_id || rules.iter().any(|other| other.id != rule.id && named(other))
 }
 
 /// An id stands for one rule: within a file, and against the second names of other rules.

@@ -157,6 +157,13 @@ fn aliases_cannot_be_made_a_bomb() {
 }
 
 #[test]
+fn a_file_full_of_mistakes_is_read_to_its_end() {
+    let problems = read(&format!("services:\n{}", "- x\n".repeat(20_000))).unwrap_err();
+    assert_eq!((problems.len(), problems.iter().count()), (20_000, 100));
+    assert!(problems.to_string().ends_with("... and 19900 more\n"));
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000), "? ".repeat(50_000)] {
         assert!(read(&text).is_err());
@@ -187,7 +194,7 @@ fn a_file_that_others_may_write_is_not_trusted() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     assert!(Config::load(file.path()).is_ok());
-    assert!(Config::load_from(file.path(), Trust::RootOnly).unwrap_err().any_error());
+    assert!(Config::load_from(file.path(), Trust::OwnOrRoots).unwrap_err().any_error());
 }
 
 /// Text that is nearly a configuration: its own words in any order.

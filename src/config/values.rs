@@ -246,26 +246,43 @@ pub fn positive_duration(text: &str) -> Result<Duration, Wrong> {
     Ok(duration)
 }
 
+/// A whole number within a range.
+///
+/// # Errors
+/// It is none, or is out of range.
+pub fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    // `+5` is no number to YAML's core schema, nor to us.
+    if text.is_empty() || !text.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(Wrong::new(format!("`{text}` is no whole number"), "write digits alone: `100`"));
+    }
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        let hint = match *range.end() {
+            u64::MAX => format!("the least is {}", range.start()),
+            most => format!("write a number from {} to {most}", range.start()),
+        };
+        Wrong::new(format!("{text} is out of range"), hint)
+    })
+}
+
 /// Octets: `65536`, `64K`, `32M`; K and M are powers of 1024.
 ///
 /// # Errors
-/// It is no size, or is not within the range.
+/// It is no size, or is out of range.
 pub fn size(text: &str, range: RangeInclusive<u32>) -> Result<u32, Wrong> {
     let (digits, factor) = match text.strip_suffix('K') {
         Some(digits) => (digits, 1 << 10),
         None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
     };
-    digits
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .filter(|octets| range.contains(octets))
-        .ok_or_else(|| {
-            Wrong::new(
-                format!("`{text}` is no size from the range asked for"),
-                format!("write octets, `K` or `M`: {} to {}", range.start(), range.end()),
-            )
-        })
+    if digits.is_empty() || !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(Wrong::new(format!("`{text}` is no size"), "write octets, `K` or `M`: `32M`"));
+    }
+    let octets = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    octets.filter(|octets| range.contains(octets)).ok_or_else(|| {
+        Wrong::new(
+            format!("the size {text} is out of range"),
+            format!("write octets, `K` or `M`: {} to {}", range.start(), range.end()),
+        )
+    })
 }
 
 /// nft(8)'s names of the control bits, ours for those it has no name for.

@@ -148,7 +148,12 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
     let source = report.source();
     let parser = Parser::new_from_str_with_options(
         &source.text,
-        options! { emit_comments: false, flow_nesting_limit: DEEPEST, block_nesting_limit: DEEPEST },
+        options! {
+            emit_comments: false,
+            emit_unresolved_aliases: true,
+            flow_nesting_limit: DEEPEST,
+            block_nesting_limit: DEEPEST,
+        },
     );
     let mut builder = Builder::default();
     let mut documents = 0;
@@ -262,6 +267,15 @@ impl Builder {
             Event::Alias(anchor) => {
                 let node = self.alias(anchor, place(span), report)?;
                 self.close(node, 0, report)
+            }
+            Event::UnresolvedAlias(name) => {
+                let message = format!("`*{name}` repeats a value that nothing before it names");
+                report.error(
+                    place(span),
+                    &message,
+                    "name it with `&NAME`; quote a text that begins with `*`",
+                );
+                self.close(Node { place: place(span), value: Value::Null }, 0, report)
             }
             _ => Some(()),
         }

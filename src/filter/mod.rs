@@ -117,26 +117,26 @@ impl Filter {
     /// Whether it matches a packet, given the class that the packet has been found to be of.
     #[must_use]
     pub fn matches(&self, observation: &Observation<'_>, class: Option<Class>) -> bool {
-        any(&self.verdict, |verdict| *verdict == observation.verdict)
-            && any(&self.class, |wanted| class == Some(*wanted))
+        one_holds(&self.verdict, |verdict| *verdict == observation.verdict)
+            && one_holds(&self.class, |wanted| class == Some(*wanted))
             && self.matches_packet(&observation.packet)
-            && any(&self.pkttype, |pkttype| *pkttype == observation.pkttype)
-            && any(&self.log_prefix, |start| observation.prefix.starts_with(start.as_bytes()))
-            && any(&self.iif, |name| is_named(observation.iif, name))
-            && any(&self.oif, |name| is_named(observation.oif, name))
+            && one_holds(&self.pkttype, |pkttype| *pkttype == observation.pkttype)
+            && one_holds(&self.log_prefix, |start| observation.prefix.starts_with(start.as_bytes()))
+            && one_holds(&self.iif, |name| is_named(observation.iif, name))
+            && one_holds(&self.oif, |name| is_named(observation.oif, name))
             && !self.not.iter().any(|filter| filter.matches(observation, class))
     }
 
     /// The parts that the packet alone decides.
     fn matches_packet(&self, packet: &Packet) -> bool {
-        any(&self.protocol, |protocol| *protocol == packet.protocol)
-            && any(&self.dport, |range| packet.ports().is_some_and(|(_, dport)| range.contains(&dport)))
-            && any(&self.sport, |range| packet.ports().is_some_and(|(sport, _)| range.contains(&sport)))
-            && any(&self.saddr, |network| network.contains(&packet.saddr))
-            && any(&self.daddr, |network| network.contains(&packet.daddr))
+        one_holds(&self.protocol, |protocol| *protocol == packet.protocol)
+            && one_holds(&self.dport, |range| packet.ports().is_some_and(|(_, dport)| range.contains(&dport)))
+            && one_holds(&self.sport, |range| packet.ports().is_some_and(|(sport, _)| range.contains(&sport)))
+            && one_holds(&self.saddr, |network| network.contains(&packet.saddr))
+            && one_holds(&self.daddr, |network| network.contains(&packet.daddr))
             && self.matches_transport(&packet.transport)
-            && any(&self.ttl, |range| range.contains(&packet.ttl))
-            && any(&self.length, |range| range.contains(&packet.length))
+            && one_holds(&self.ttl, |range| range.contains(&packet.ttl))
+            && one_holds(&self.length, |range| range.contains(&packet.length))
             && self
                 .dont_fragment
                 .is_none_or(|set| matches!(packet.saddr, IpAddr::V4(_)) && packet.dont_fragment == set)
@@ -150,14 +150,14 @@ impl Filter {
             Transport::Udp(_) | Transport::Opaque => (None, None, None),
         };
         let flagged = |&(value, mask): &(u16, u16)| flags.is_some_and(|TcpFlags(bits)| bits & mask == value);
-        any(&self.tcp_flags, flagged)
-            && any(&self.tcp_sequence, |wanted| sequence == Some(*wanted))
-            && any(&self.icmp_type, |wanted| icmp == Some(*wanted))
+        one_holds(&self.tcp_flags, flagged)
+            && one_holds(&self.tcp_sequence, |wanted| sequence == Some(*wanted))
+            && one_holds(&self.icmp_type, |wanted| icmp == Some(*wanted))
     }
 }
 
 /// Whether one of the alternatives holds, or none is named.
-fn any<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
+fn one_holds<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
     alternatives.is_empty() || alternatives.iter().any(holds)
 }
 

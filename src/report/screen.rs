@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
+use std::str::FromStr;
 
 /// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
     #[default]
@@ -17,6 +18,11 @@ pub enum Color {
     Never,
 }
 
+impl Color {
+    /// The words for it.
+    pub const NAMES: [&str; 3] = ["auto", "always", "never"];
+}
+
 impl fmt::Display for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -24,6 +30,19 @@ impl fmt::Display for Color {
             Self::Always => "always",
             Self::Never => "never",
         })
+    }
+}
+
+impl FromStr for Color {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("auto, always or never is expected"),
+        }
     }
 }
 
@@ -108,6 +127,13 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Screen::of(&file, Color::Auto), Screen { width: None, color: false });
         assert_eq!(Screen::of(&file, Color::Always), Screen { width: None, color: true });
+    }
+
+    #[test]
+    fn every_name_of_a_colour_choice_reads_back() {
+        for name in Color::NAMES {
+            assert_eq!(name.parse::<Color>().unwrap().to_string(), name);
+        }
     }
 
     #[test]

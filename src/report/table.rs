@@ -17,47 +17,49 @@ pub enum Align {
 #[derive(Debug)]
 pub struct Table {
     table: comfy_table::Table,
+    columns: Vec<Align>,
     screen: Screen,
 }
 
 impl Table {
-    /// An empty table with these columns, for this screen.
+    /// An empty table with a heading over these columns, for this screen.
     #[must_use]
     pub fn new(columns: &[(&str, Align)], screen: Screen) -> Self {
+        let mut table =
+            Self::without_heading(&columns.iter().map(|&(_, align)| align).collect::<Vec<_>>(), screen);
+        table.table.set_header(columns.iter().map(|(name, _)| *name));
+        table
+    }
+
+    /// An empty table of columns that need no names.
+    #[must_use]
+    pub fn without_heading(columns: &[Align], screen: Screen) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING).set_header(columns.iter().map(|(name, _)| *name));
+        table.load_style(presets::NOTHING);
         match screen.width {
             // Cells wrap. Where nobody watches, a row stays one line, so that grep and awk find what belongs together.
             Some(width) => table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
-        for (index, (_, align)) in columns.iter().enumerate() {
-            if let Some(column) = table.column_mut(index) {
-                column.set_padding((0, 2)).set_cell_alignment(match align {
-                    Align::Left => CellAlignment::Left,
-                    Align::Right => CellAlignment::Right,
-                });
-            }
-        }
-        Self { table, screen }
+        Self { table, columns: columns.to_vec(), screen }
     }
 
     /// Adds a row with a cell for each column.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.add_row(cells);
-    }
-
-    /// Whether no row was added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.table.add_row(cells.into_iter().collect::<Vec<_>>());
     }
 
     /// The lines, heading first, without blanks at their ends.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub fn lines(mut self) -> Vec<String> {
+        for (column, align) in self.table.column_iter_mut().zip(self.columns) {
+            column.set_padding((0, 2)).set_cell_alignment(match align {
+                Align::Left => CellAlignment::Left,
+                Align::Right => CellAlignment::Right,
+            });
+        }
         let mut lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
-        if let Some(heading) = lines.first_mut() {
+        if let (Some(_), Some(heading)) = (self.table.header(), lines.first_mut()) {
             *heading = self.screen.paint(Tone::Strong, heading).into_owned();
         }
         lines

@@ -10,7 +10,7 @@ use crate::packet::protocol;
 /// Reports a threshold or a number of addresses that no traffic reaches, and one that would take too much memory.
 pub(super) fn check(rule: &Rule, threshold: Place, report: &mut Report<'_>) {
     if let Count::Distinct { fields, weights } = &rule.count {
-        let most = most(*fields, weights, &rule.filter);
+        let most = most(*fields, weights, &rule.filter, rule.threshold.into());
         if u128::from(rule.threshold) > most {
             report.error(
                 threshold,
@@ -50,8 +50,9 @@ fn addresses(per: Key) -> u128 {
     }
 }
 
-/// The greatest sum of weights that the distinct values of matching packets can have; an upper bound.
-fn most(fields: Fields, weights: &Weights, filter: &Filter) -> u128 {
+/// The greatest sum of weights that the distinct values of matching packets can have; an upper bound. Where it is
+/// `enough`, no less than that is returned.
+fn most(fields: Fields, weights: &Weights, filter: &Filter, enough: u128) -> u128 {
     let hosts = |networks: &[ipnet::IpNet]| {
         if networks.is_empty() {
             return u128::MAX;
@@ -62,7 +63,7 @@ fn most(fields: Fields, weights: &Weights, filter: &Filter) -> u128 {
         })
     };
     let mut most = if fields.dport {
-        ports(weights, filter)
+        ports(weights, filter, enough)
     } else if fields.protocol {
         u128::from(weights.rest).saturating_mul(protocols(filter))
     } else {
@@ -84,15 +85,20 @@ fn protocols(filter: &Filter) -> u128 {
 
 /// The weights of all ports that can match, for each protocol that has ports; packets without ports are one value a
 /// protocol.
-fn ports(weights: &Weights, filter: &Filter) -> u128 {
+fn ports(weights: &Weights, filter: &Filter, enough: u128) -> u128 {
     let ported = [protocol::TCP, protocol::UDP, protocol::UDPLITE];
     let with = ported.iter().filter(|number| allows(filter, **number)).count() as u128;
     let without = if filter.dport.is_empty() { protocols(filter) - with } else { 0 };
-    let of_ports: u128 = (0..=u16::MAX)
-        .filter(|port| filter.dport.is_empty() || filter.dport.iter().any(|range| range.contains(port)))
-        .map(|port| u128::from(weight(weights, port)))
-        .sum();
-    of_ports * with + without * u128::from(weights.rest)
+    let mut sum = without * u128::from(weights.rest);
+    for port in 0..=u16::MAX {
+        if sum >= enough {
+            break;
+        }
+        if filter.dport.is_empty() || filter.dport.iter().any(|range| range.contains(&port)) {
+            sum += with * u128::from(weight(weights, port));
+        }
+    }
+    sum
 }
 
 /// The most that a port can weigh: which ports are traps is not known here.
