@@ -3,10 +3,23 @@
 //! [`Enforcer`] is the boundary. What it is asked for comes back as an [`Outcome`] for each change, so that the
 //! engine's ledger never claims a ban that the kernel does not hold.
 
+mod apply;
+mod dry_run;
+mod expression;
+mod kernel;
+mod layout;
+mod message;
+mod socket;
+mod stretches;
+mod transaction;
+mod uapi;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::dry_run::DryRun;
+pub use self::kernel::{InstallError, Kernel, Settings};
 use crate::decide::Measure;
 
 /// One change to what is enforced.

@@ -15,6 +15,8 @@ pub struct Header {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     octets: Vec<u8>,
+    /// Where the last message starts.
+    last: usize,
 }
 
 impl Batch {
@@ -33,11 +35,13 @@ impl Batch {
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.octets.clear();
+        self.last = 0;
     }
 
     /// Adds a message: `header`, the octets of the family's own fixed header, and what `body` writes.
     pub fn message(&mut self, header: Header, fixed: &[u8], body: impl FnOnce(&mut Self)) {
         let start = self.octets.len();
+        self.last = start;
         self.octets.extend_from_slice(&[0; 4]);
         self.octets.extend_from_slice(&header.kind.to_ne_bytes());
         self.octets.extend_from_slice(&header.flags.to_ne_bytes());
@@ -49,6 +53,16 @@ impl Batch {
         let length = u32::try_from(self.octets.len() - start).unwrap_or(u32::MAX);
         self.patch(start, &length.to_ne_bytes());
         self.pad();
+    }
+
+    /// Asks for an acknowledgement of the last message (`NLM_F_ACK`).
+    pub fn acknowledge(&mut self) {
+        const NLM_F_ACK: u16 = 0x4;
+        const FLAGS: usize = 6; // of struct nlmsghdr
+        let place = self.octets.get_mut(self.last + FLAGS..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(flags) = place {
+            *flags = (u16::from_ne_bytes(*flags) | NLM_F_ACK).to_ne_bytes();
+        }
     }
 
     /// Adds an attribute with the octets `value`.
@@ -122,5 +136,8 @@ mod tests {
         assert_eq!((attributes[0].kind, attributes[0].text()), (1, &b"nfban"[..]));
         assert_eq!(Attributes::new(attributes[1].value).next().unwrap().be32(), Some(600));
         assert_eq!(batch.as_bytes().len() % 4, 0);
+        batch.acknowledge();
+        let flags: Vec<_> = Messages::new(batch.as_bytes()).map(|message| message.flags).collect();
+        assert_eq!(flags, [5, 5 | 4], "only the last");
     }
 }

@@ -129,28 +129,43 @@ impl Pair {
 
     /// Whether a datagram gets from the peer's address `from` to a socket at home's address `to` and the answer back.
     ///
-    /// Sends up to `tries` datagrams a little apart: one is enough where the answer must be no.
+    /// Sends up to `tries` datagrams until one is answered. Where the answer must be no, all of them are sent.
     pub fn answers(&self, from: &str, to: &str, port: u16, tries: usize) -> bool {
-        let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
-        let server = self.home.enter(|| UdpSocket::bind(SocketAddr::new(to, port)).unwrap());
-        let client = self.peer.enter(|| UdpSocket::bind(SocketAddr::new(from, 0)).unwrap());
-        client.connect(SocketAddr::new(to, port)).unwrap();
-        (0..tries).any(|_| exchange(&client, &server))
+        let talk = Conversation::new(self, from, to, port);
+        (0..tries).any(|_| talk.goes_on())
     }
 }
 
-/// Sends a datagram to `server` and echoes it; false when it does not come back within a moment.
-fn exchange(client: &UdpSocket, server: &UdpSocket) -> bool {
-    // Between two namespaces of one machine a datagram is there when send() returns; the wait is for a busy machine.
-    const MOMENT: Duration = Duration::from_millis(150);
-    server.set_read_timeout(Some(MOMENT)).unwrap();
-    client.set_read_timeout(Some(MOMENT)).unwrap();
-    let mut octets = [0; 64];
-    client.send(b"anybody there?").unwrap();
-    server.recv_from(&mut octets).is_ok_and(|(length, from)| {
-        server.send_to(&octets[..length], from).unwrap();
-        client.recv(&mut octets).is_ok()
-    })
+/// A UDP conversation between the peer and home.
+#[derive(Debug)]
+pub struct Conversation {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+impl Conversation {
+    /// Opens a socket at both ends: the peer's address `from`, and home's `to` with `port`. Sends nothing yet.
+    pub fn new(pair: &Pair, from: &str, to: &str, port: u16) -> Self {
+        let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        let server = pair.home.enter(|| UdpSocket::bind(SocketAddr::new(to, port)).unwrap());
+        let client = pair.peer.enter(|| UdpSocket::bind(SocketAddr::new(from, 0)).unwrap());
+        client.connect(SocketAddr::new(to, port)).unwrap();
+        Self { client, server }
+    }
+
+    /// Whether a datagram of the peer reaches home and is answered.
+    pub fn goes_on(&self) -> bool {
+        // Between two namespaces of one machine a datagram arrives within microseconds; this is for a busy machine.
+        const MOMENT: Duration = Duration::from_millis(200);
+        self.server.set_read_timeout(Some(MOMENT)).unwrap();
+        self.client.set_read_timeout(Some(MOMENT)).unwrap();
+        let mut octets = [0; 64];
+        self.client.send(b"anybody there?").unwrap();
+        self.server.recv_from(&mut octets).is_ok_and(|(length, from)| {
+            self.server.send_to(&octets[..length], from).unwrap();
+            self.client.recv(&mut octets).is_ok()
+        })
+    }
 }
 
 /// Waits until `condition` holds; the test fails after [`LIMIT`].

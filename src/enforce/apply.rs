@@ -1,0 +1,431 @@
+//! Changes on their way into the kernel.
+//!
+//! The usual change is a new target: it is sent as one exclusive addition, without asking first. A refusal names the
+//! changes that were to blame and nothing is committed; each of those takes its next step (what exists is replaced,
+//! what is gone needs no deletion, what cannot be is refused), and the rest goes again. Every round takes at least one
+//! change a step further and no change has more than three, so the rounds end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::expression::Counts;
+use super::kernel::Kernel;
+use super::layout::Place;
+use super::message::{self, Element, Key};
+use super::socket::{nfgenmsg, nft};
+use super::stretches::{self, Entry, Stretch};
+use super::transaction::{Refusal, Transaction};
+use super::uapi::*;
+use super::{Change, Outcome};
+use crate::decide::Measure;
+use crate::netlink::{Batch, Header};
+
+/// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
+const CHANGES: usize = 1000;
+/// The most octets of one change: six messages with table name, set name and comment.
+const CHANGE_OCTETS: usize = 4096;
+/// The most messages of one change.
+const MESSAGES: usize = 6;
+/// Elements asked for at once: the kernel accounts a page or two for each answer.
+const QUESTIONS: usize = 16;
+
+/// How far a change has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// To be added, if it is not there.
+    Add,
+    /// To be replaced, with what was counted so far.
+    Renew(Counts),
+    /// To be deleted from its set and from the one beside it.
+    Lift { own: bool, beside: bool },
+    /// To be fitted in between the stretches of an interval set.
+    Arrange,
+    /// Decided.
+    Settled(Outcome),
+}
+
+/// Which message of a change was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    change: usize,
+    /// Of the set of rate limits beside the target's own.
+    beside: bool,
+}
+
+impl Change {
+    fn place(&self) -> Place {
+        let (Self::Put { measure, target, .. } | Self::Lift { measure, target }) = self;
+        Place::of(*measure, *target)
+    }
+
+    fn target(&self) -> IpNet {
+        let (Self::Put { target, .. } | Self::Lift { target, .. }) = self;
+        target.trunc()
+    }
+
+    fn first_stage(&self, conntrack: bool) -> Stage {
+        let place = self.place();
+        match self {
+            Self::Put { measure: Measure::Restrict, .. } if !conntrack => {
+                Stage::Settled(Outcome::Refused(libc::EOPNOTSUPP))
+            }
+            Self::Lift { measure: Measure::Restrict, .. } if !conntrack => Stage::Settled(Outcome::Done),
+            Self::Put { .. } => Stage::Add,
+            Self::Lift { .. } if place.prefix => Stage::Arrange,
+            Self::Lift { .. } => Stage::Lift { own: true, beside: place.rate_set().is_some() },
+        }
+    }
+}
+
+impl Kernel {
+    /// See [`super::Enforcer::apply`].
+    pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
+        changes.chunks(at_once).flat_map(|some| self.apply_some(some)).collect()
+    }
+
+    fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        let conntrack = self.settings.conntrack;
+        let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
+        let mut reinstalled = false;
+        loop {
+            keep_order(changes, &mut stages);
+            match self.attempt(changes, &stages) {
+                Ok(()) => {
+                    settle_rest(&mut stages, Outcome::Done);
+                    break;
+                }
+                Err(Refusal::Whole(errno)) => {
+                    settle_rest(&mut stages, Outcome::Refused(errno));
+                    break;
+                }
+                Err(Refusal::Parts(parts)) => self.step(changes, &mut stages, parts, &mut reinstalled),
+            }
+        }
+        self.arrange_all(changes, &mut stages);
+        // Everything is settled by now; what were not could not be claimed to be in the kernel.
+        let outcome =
+            |stage| if let Stage::Settled(outcome) = stage { outcome } else { Outcome::Refused(libc::EIO) };
+        stages.into_iter().map(outcome).collect()
+    }
+
+    /// Sends what is open as one transaction.
+    fn attempt(&mut self, changes: &[Change], stages: &[Stage]) -> Result<(), Refusal<Origin>> {
+        let most = u32::try_from(changes.len() * MESSAGES).unwrap_or(u32::MAX);
+        let mut transaction = Transaction::begin(&mut self.connection, most);
+        let table = &self.settings.table;
+        for (index, (change, stage)) in changes.iter().zip(stages).enumerate() {
+            write_change(&mut transaction, table, index, change, *stage);
+        }
+        transaction.commit(&mut self.connection)
+    }
+
+    /// Takes the changes that were refused a step further.
+    fn step(
+        &mut self,
+        changes: &[Change],
+        stages: &mut [Stage],
+        mut parts: Vec<(Origin, i32)>,
+        reinstalled: &mut bool,
+    ) {
+        // Only a change's first refusal: what it says may make the others void.
+        parts.dedup_by_key(|(origin, _)| origin.change);
+        let mut renewals = Vec::new();
+        let gone = parts.iter().any(|(origin, errno)| {
+            let stage = stages.get(origin.change);
+            *errno == libc::ENOENT && matches!(stage, Some(Stage::Add | Stage::Renew(_)))
+        });
+        // An addition knows ENOENT for one reason only: its set does not exist.
+        let retry = gone && !*reinstalled && self.reinstall().is_ok();
+        *reinstalled |= gone;
+        for (origin, errno) in parts {
+            let (Some(change), Some(stage)) = (changes.get(origin.change), stages.get_mut(origin.change))
+            else {
+                continue;
+            };
+            *stage = match (*stage, errno) {
+                (Stage::Add, libc::EEXIST) if change.place().prefix => Stage::Arrange,
+                (Stage::Add, libc::EEXIST) => {
+                    renewals.push(origin.change);
+                    Stage::Renew(Counts::default())
+                }
+                (stage @ (Stage::Add | Stage::Renew(_)), libc::ENOENT) if retry => stage,
+                (Stage::Lift { own, beside }, libc::ENOENT) => {
+                    let own = own && origin.beside;
+                    let beside = beside && !origin.beside;
+                    if own || beside { Stage::Lift { own, beside } } else { Stage::Settled(Outcome::Done) }
+                }
+                _ => Stage::Settled(Outcome::Refused(errno)),
+            };
+        }
+        self.carry_counts(changes, stages, &renewals);
+    }
+
+    /// Reads what the elements to be replaced have counted. What is dropped between this and the replacement is not
+    /// counted: some microseconds of a source's packets.
+    fn carry_counts(&mut self, changes: &[Change], stages: &mut [Stage], renewals: &[usize]) {
+        for some in renewals.chunks(QUESTIONS) {
+            let mut questions = Batch::default();
+            let mut asked = Vec::new();
+            let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
+            for &index in some {
+                let Some(change) = changes.get(index) else { continue };
+                let place = change.place();
+                for set in [Some(place.set()), place.rate_set()].into_iter().flatten() {
+                    let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
+                    let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
+                    questions.message(header, &nfgenmsg(NFPROTO_INET, 0), |m| {
+                        message::elements(m, &self.settings.table, set, |list| {
+                            key(change.target()).write(list)
+                        });
+                    });
+                    asked.push(index);
+                }
+            }
+            // Unread counts begin at zero again: no reason to refuse the ban.
+            if self.connection.send(&questions).is_err() {
+                return;
+            }
+            while let Ok(Some(answers)) = self.connection.receive() {
+                for answer in answers {
+                    let place = usize::try_from(answer.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
+                    let stage = asked.get(place).and_then(|&index| stages.get_mut(index));
+                    if let Some(Stage::Renew(counts)) = stage {
+                        message::read_elements(&answer).for_each(|read| *counts += read.counts);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fits changes into interval sets, set by set.
+    fn arrange_all(&mut self, changes: &[Change], stages: &mut [Stage]) {
+        let mut places: BTreeMap<Place, Vec<(usize, &Change)>> = BTreeMap::new();
+        for (index, (change, stage)) in changes.iter().zip(&*stages).enumerate() {
+            if *stage == Stage::Arrange {
+                places.entry(change.place()).or_default().push((index, change));
+            }
+        }
+        for (place, arranged) in places {
+            self.arrange(place, &arranged, stages);
+        }
+    }
+
+    /// All at once; when the kernel refuses, one half after the other, so that a refusal meets only its cause.
+    fn arrange(&mut self, place: Place, changes: &[(usize, &Change)], stages: &mut [Stage]) {
+        let outcome = match self.rearrange(place, changes) {
+            Err(_) if changes.len() > 1 => {
+                let (first, second) = changes.split_at(changes.len() / 2);
+                self.arrange(place, first, stages);
+                self.arrange(place, second, stages);
+                return;
+            }
+            Err(errno) => Outcome::Refused(errno),
+            Ok(()) => Outcome::Done,
+        };
+        for (index, _) in changes {
+            if let Some(stage) = stages.get_mut(*index) {
+                *stage = Stage::Settled(outcome);
+            }
+        }
+    }
+
+    fn rearrange(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
+        // ENOENT: an element expired since it was read, or else the table is gone.
+        let gone = |result: &Result<(), i32>| *result == Err(libc::ENOENT);
+        let mut result = self.rearrange_once(place, changes);
+        if gone(&result) {
+            result = self.rearrange_once(place, changes);
+        }
+        if gone(&result) && self.reinstall().is_ok() {
+            result = self.rearrange_once(place, changes);
+        }
+        result
+    }
+
+    fn rearrange_once(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
+        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let own = self.stretches(place.set()).map_err(errno)?;
+        let beside = match place.rate_set() {
+            Some(rate) => self.stretches(rate).map_err(errno)?,
+            None => Vec::new(),
+        };
+        let plan = Plan::new(&own, changes);
+        let most = own.len() + beside.len() + 2 * plan.shares.len();
+        let mut transaction =
+            Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
+        let table = self.settings.table.as_str();
+        let mut carried = BTreeMap::new();
+        if let Some(rate) = place.rate_set() {
+            plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
+        }
+        plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
+        transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())
+    }
+}
+
+/// What an interval set is to hold.
+struct Plan {
+    entries: Vec<Entry>,
+    /// First and last address, and the index of the entry they belong to.
+    shares: BTreeMap<(IpAddr, IpAddr), usize>,
+    /// The targets that were put now: their elements are written again whether or not their stretches change.
+    put: BTreeSet<IpNet>,
+}
+
+impl Plan {
+    fn new(own: &[Stretch], changes: &[(usize, &Change)]) -> Self {
+        let mut entries = stretches::entries(own);
+        let mut put = BTreeSet::new();
+        for (_, change) in changes {
+            let target = change.target();
+            match change {
+                Change::Put { timeout, comment, .. } => {
+                    let counts = Counts::default();
+                    entries.insert(
+                        target,
+                        Entry { target, expires: *timeout, counts, comment: comment.clone() },
+                    );
+                    put.insert(target);
+                }
+                Change::Lift { .. } => drop(entries.remove(&target)),
+            }
+        }
+        let entries: Vec<Entry> = entries.into_values().collect();
+        let targets: Vec<_> = entries.iter().map(|entry| (entry.target, entry.expires)).collect();
+        let shares = stretches::share_out(&targets);
+        Self {
+            shares: shares.into_iter().map(|(first, last, of)| ((first, last), of)).collect(),
+            entries,
+            put,
+        }
+    }
+
+    /// Makes of the stretches `found` in a set those of the plan. New stretches begin with the counts of their target
+    /// in `carried`; what deleted ones had counted is added to it first.
+    fn write(
+        &self,
+        transaction: &mut Transaction<()>,
+        (table, set): (&str, &str),
+        found: &[Stretch],
+        carried: &mut BTreeMap<IpNet, Counts>,
+        carries: bool,
+    ) {
+        let (kept, deleted): (Vec<_>, Vec<_>) = found.iter().partition(|stretch| self.keeps(stretch));
+        let kept: BTreeSet<IpAddr> = kept.into_iter().map(|stretch| stretch.first).collect();
+        for stretch in deleted {
+            transaction.push((), NFT_MSG_DELSETELEM, 0, |m| {
+                message::elements(m, table, set, |list| {
+                    Key::Stretch(stretch.first, stretch.last).write(list)
+                });
+            });
+            if let Some(target) = stretch.targets.first() {
+                *carried.entry(*target).or_default() += stretch.counts;
+            }
+        }
+        for ((first, last), index) in &self.shares {
+            let Some(entry) = self.entries.get(*index).filter(|_| !kept.contains(first)) else { continue };
+            let element = Element {
+                key: Key::Stretch(*first, *last),
+                timeout: entry.expires,
+                comment: &entry.comment,
+                target_length: Some(entry.target.prefix_len()),
+                // All of a target's counts go to its first new stretch.
+                counts: if carries { carried.remove(&entry.target) } else { None },
+            };
+            transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
+                message::elements(m, table, set, |list| element.write(list));
+            });
+        }
+    }
+
+    /// Whether a stretch stays as it is.
+    fn keeps(&self, stretch: &Stretch) -> bool {
+        let share = self.shares.get(&(stretch.first, stretch.last));
+        let owner = share.and_then(|index| self.entries.get(*index)).map(|entry| entry.target);
+        owner.is_some_and(|owner| stretch.targets == [owner] && !self.put.contains(&owner))
+    }
+}
+
+/// Once a prefix has to be fitted in, later changes of its set wait for that: changes take effect in order.
+fn keep_order(changes: &[Change], stages: &mut [Stage]) {
+    let mut waits: Vec<Place> = Vec::new();
+    for (change, stage) in changes.iter().zip(stages) {
+        let place = change.place();
+        if *stage == Stage::Arrange {
+            waits.push(place);
+        } else if *stage == Stage::Add && waits.contains(&place) {
+            *stage = Stage::Arrange;
+        }
+    }
+}
+
+fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
+    for stage in stages.iter_mut().filter(|stage| !matches!(stage, Stage::Settled(_) | Stage::Arrange)) {
+        *stage = Stage::Settled(outcome);
+    }
+}
+
+/// How a target's element is found.
+fn key(target: IpNet) -> Key {
+    if Place::of(Measure::Ban, target).prefix {
+        Key::Stretch(target.network(), target.broadcast())
+    } else {
+        Key::One(target.network())
+    }
+}
+
+fn write_change(
+    transaction: &mut Transaction<Origin>,
+    table: &str,
+    index: usize,
+    change: &Change,
+    stage: Stage,
+) {
+    let place = change.place();
+    let target = change.target();
+    let beside = place.rate_set().map(|set| (set, true));
+    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten() {
+        let origin = Origin { change: index, beside };
+        match stage {
+            Stage::Add => add(transaction, origin, (table, set), change, NLM_F_EXCL, None),
+            Stage::Renew(counts) => {
+                // Before Linux 6.12 adding what exists succeeds and leaves its timeout as it was. So it is deleted, and
+                // added first in case it has just expired: deleting what is not there would refuse the transaction.
+                add(transaction, origin, (table, set), change, 0, None);
+                delete(transaction, origin, (table, set), target);
+                // The counts of both sets go to the target's own.
+                add(transaction, origin, (table, set), change, NLM_F_EXCL, (!beside).then_some(counts));
+            }
+            Stage::Lift { own, beside: rate } if (if beside { rate } else { own }) => {
+                delete(transaction, origin, (table, set), target);
+            }
+            Stage::Lift { .. } | Stage::Arrange | Stage::Settled(_) => {}
+        }
+    }
+}
+
+fn add(
+    transaction: &mut Transaction<Origin>,
+    origin: Origin,
+    (table, set): (&str, &str),
+    change: &Change,
+    flags: u16,
+    counts: Option<Counts>,
+) {
+    let Change::Put { target, timeout, comment, .. } = change else { return };
+    let key = key(target.trunc());
+    let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
+    let element = Element { key, timeout: *timeout, comment, target_length, counts };
+    transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
+        message::elements(m, table, set, |list| element.write(list));
+    });
+}
+
+fn delete(transaction: &mut Transaction<Origin>, origin: Origin, (table, set): (&str, &str), target: IpNet) {
+    transaction.push(origin, NFT_MSG_DELSETELEM, 0, |m| {
+        message::elements(m, table, set, |list| key(target).write(list));
+    });
+}

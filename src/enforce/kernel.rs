@@ -1,0 +1,479 @@
+//! The enforcer that puts decisions into the kernel.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::expression::Counts;
+use super::layout::{self, Chain, PROTECT4, PROTECT6, Place, RESTRICT, SERVICES, Set};
+use super::message::{self, Key, Read};
+use super::socket::Connection;
+use super::stretches::{self, Stretch};
+use super::transaction::{Refusal, Transaction};
+use super::uapi::*;
+use super::{Change, Enforcer, Held, Outcome};
+use crate::decide::Measure;
+
+/// Elements in one message: all of them are one attribute, whose length has 16 bits.
+const ELEMENTS: usize = 256;
+
+/// What the table is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The table's name, in family `inet`.
+    pub table: String,
+    /// Published services: protocol number and ports.
+    pub services: Vec<(u8, RangeInclusive<u16>)>,
+    /// Sources that are never dropped.
+    pub protected: Vec<IpNet>,
+    /// Whether conntrack may be used. Without it nothing of the table switches it on, and [`Measure::Restrict`] is
+    /// refused with EOPNOTSUPP.
+    pub conntrack: bool,
+    /// The most single sources in each set. A set that exists keeps the size it was made with on older kernels.
+    pub size: u32,
+}
+
+/// Why the table could not be set up. Nothing of it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// No netlink socket, or the kernel cannot be asked what is there.
+    #[error("nf_tables cannot be asked: {0}")]
+    Ask(#[from] io::Error),
+    /// The table exists and is not ours.
+    #[error(
+        "table inet {table} has a set {set} of another kind; choose another table or delete this one: nft delete table inet {table}"
+    )]
+    Incompatible {
+        /// The table.
+        table: String,
+        /// The first set that is different.
+        set: &'static str,
+    },
+    /// The kernel refused.
+    #[error("the kernel refuses {what} of table inet {table}: {error}")]
+    Refused {
+        /// The table.
+        table: String,
+        /// Which part of it.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Parts of the table, for errors.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Table,
+    Set(&'static str),
+    Chain(&'static str),
+    Rule(&'static str, usize),
+    Elements(&'static str),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table => write!(f, "the making"),
+            Self::Set(name) => write!(f, "set {name}"),
+            Self::Chain(name) => write!(f, "chain {name}"),
+            Self::Rule(chain, number) => write!(f, "rule {} of chain {chain}", number + 1),
+            Self::Elements(set) => write!(f, "the elements of set {set}"),
+        }
+    }
+}
+
+/// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this.
+///
+/// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered.
+pub struct Kernel {
+    pub(super) connection: Connection,
+    pub(super) settings: Settings,
+    reinstalled: u64,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Opens a socket to nf_tables and changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such socket. Missing permission shows only with the first change.
+    pub fn open(settings: &Settings) -> io::Result<Self> {
+        Ok(Self { connection: Connection::open()?, settings: settings.clone(), reinstalled: 0 })
+    }
+
+    /// Opens a socket and sets the table up.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn install(settings: &Settings) -> Result<Self, InstallError> {
+        let mut kernel = Self::open(settings)?;
+        kernel.set_up()?;
+        Ok(kernel)
+    }
+
+    /// Makes the table, or makes of an earlier one what the settings say, in one transaction. Elements that stand in
+    /// its sets stay and are dropped without a gap.
+    ///
+    /// # Errors
+    /// When a table of this name has other sets than ours, or the kernel refuses; nothing is changed then.
+    pub fn set_up(&mut self) -> Result<(), InstallError> {
+        let sets = layout::sets(self.settings.size, self.settings.conntrack);
+        let chains = layout::chains(self.settings.conntrack);
+        let found = self.found_sets()?;
+        let incompatible = sets.iter().find(|set| found.get(set.name).is_some_and(|found| !found.is(set)));
+        if let Some(set) = incompatible {
+            return Err(InstallError::Incompatible { table: self.settings.table.clone(), set: set.name });
+        }
+        let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
+        let table = &self.settings.table;
+        transaction.push(Part::Table, NFT_MSG_NEWTABLE, NLM_F_CREATE, |m| message::table(m, table));
+        for (id, set) in (1..).zip(&sets) {
+            transaction.push(Part::Set(set.name), NFT_MSG_NEWSET, NLM_F_CREATE, |m| {
+                message::new_set(m, table, set, id)
+            });
+        }
+        self.write_chains(&mut transaction, &chains);
+        if !self.settings.conntrack {
+            self.write_without_restrict(&mut transaction, &found);
+        }
+        self.write_protected(&mut transaction);
+        self.write_services(&mut transaction);
+        transaction.commit(&mut self.connection).map_err(|refusal| {
+            let what = match &refusal {
+                Refusal::Parts(parts) => parts.first().map_or(Part::Table, |(part, _)| *part),
+                Refusal::Whole(_) => Part::Table,
+            };
+            InstallError::Refused {
+                table: self.settings.table.clone(),
+                what: what.to_string(),
+                error: io::Error::from_raw_os_error(refusal.errno()),
+            }
+        })
+    }
+
+    /// Deletes the table and with it everything that is held. That there is none is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(&mut self) -> io::Result<()> {
+        let mut transaction = Transaction::begin(&mut self.connection, 1);
+        let table = &self.settings.table;
+        transaction.push(Part::Table, NFT_MSG_DELTABLE, 0, |m| message::table(m, table));
+        match transaction.commit(&mut self.connection) {
+            Err(refusal) if refusal.errno() != libc::ENOENT => {
+                Err(io::Error::from_raw_os_error(refusal.errno()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the published services.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn publish(&mut self, services: &[(u8, RangeInclusive<u16>)]) -> io::Result<()> {
+        self.settings.services = services.to_vec();
+        self.replace(Self::write_services)
+    }
+
+    /// How often the table was found gone and set up again by [`Enforcer::apply`] and its like. What stood in it is
+    /// lost to the kernel, so whoever keeps a ledger puts it again when this grows.
+    #[must_use]
+    pub const fn reinstalled(&self) -> u64 {
+        self.reinstalled
+    }
+
+    /// Sets the table up after it was found gone.
+    pub(super) fn reinstall(&mut self) -> Result<(), InstallError> {
+        self.set_up()?;
+        self.reinstalled += 1;
+        tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
+        Ok(())
+    }
+
+    /// Replaces what stands in some sets; sets the whole table up if it is gone.
+    fn replace(&mut self, write: impl Fn(&Self, &mut Transaction<Part>)) -> io::Result<()> {
+        let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
+        write(self, &mut transaction);
+        match transaction.commit(&mut self.connection) {
+            Ok(()) => Ok(()),
+            Err(refusal) if refusal.errno() == libc::ENOENT => self.reinstall().map_err(io::Error::other),
+            Err(refusal) => Err(io::Error::from_raw_os_error(refusal.errno())),
+        }
+    }
+
+    fn write_chains(&self, transaction: &mut Transaction<Part>, chains: &[Chain]) {
+        let table = &self.settings.table;
+        for chain in chains {
+            let part = Part::Chain(chain.name);
+            transaction.push(part, NFT_MSG_NEWCHAIN, NLM_F_CREATE, |m| message::new_chain(m, table, chain));
+            transaction.push(part, NFT_MSG_DELRULE, 0, |m| message::all_rules(m, table, chain.name));
+            for (number, rule) in chain.rules.iter().enumerate() {
+                let part = Part::Rule(chain.name, number);
+                transaction.push(part, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |m| {
+                    message::new_rule(m, table, chain.name, rule);
+                });
+            }
+        }
+    }
+
+    /// Takes away what an earlier table with conntrack had more.
+    fn write_without_restrict(&self, transaction: &mut Transaction<Part>, found: &BTreeMap<String, Found>) {
+        let table = &self.settings.table;
+        let restricted = Place::ALL.into_iter().filter(|place| place.measure == Measure::Restrict);
+        let sets = restricted.flat_map(|place| [Some(place.set()), place.rate_set()]).flatten();
+        let mut sets = sets.filter(|set| found.contains_key(*set)).peekable();
+        // The chain is there exactly when its sets are; made anew first, so that deleting it cannot fail.
+        if sets.peek().is_some() {
+            let part = Part::Chain(RESTRICT);
+            let chains = layout::chains(true);
+            for chain in chains.iter().filter(|chain| chain.name == RESTRICT) {
+                transaction
+                    .push(part, NFT_MSG_NEWCHAIN, NLM_F_CREATE, |m| message::new_chain(m, table, chain));
+            }
+            transaction.push(part, NFT_MSG_DELRULE, 0, |m| message::all_rules(m, table, RESTRICT));
+            transaction.push(part, NFT_MSG_DELCHAIN, 0, |m| message::named_chain(m, table, RESTRICT));
+        }
+        for set in sets {
+            transaction.push(Part::Set(set), NFT_MSG_DELSET, 0, |m| message::named_set(m, table, set));
+        }
+    }
+
+    fn write_protected(&self, transaction: &mut Transaction<Part>) {
+        let (mut four, mut six) = (Vec::new(), Vec::new());
+        for net in &self.settings.protected {
+            match net {
+                IpNet::V4(net) => four.push(net.trunc()),
+                IpNet::V6(net) => six.push(net.trunc()),
+            }
+        }
+        // Intervals must not overlap, and nothing joins them on the way to the kernel.
+        let four = Ipv4Net::aggregate(&four).into_iter().map(IpNet::V4).collect();
+        let six = Ipv6Net::aggregate(&six).into_iter().map(IpNet::V6).collect();
+        let lists: [(_, Vec<IpNet>); 2] = [(PROTECT4, four), (PROTECT6, six)];
+        for (set, nets) in lists {
+            self.write_list(transaction, set, &nets, |list, net| {
+                let stretch = message::Element {
+                    key: Key::Stretch(net.network(), net.broadcast()),
+                    timeout: None,
+                    comment: "",
+                    target_length: None,
+                    counts: None,
+                };
+                stretch.write(list);
+            });
+        }
+    }
+
+    fn write_services(&self, transaction: &mut Transaction<Part>) {
+        let services = disjoint(&self.settings.services);
+        self.write_list(transaction, SERVICES, &services, |list, (protocol, first, last)| {
+            message::write_service(list, *protocol, *first, *last);
+        });
+    }
+
+    /// Replaces all elements of a set.
+    fn write_list<T>(
+        &self,
+        transaction: &mut Transaction<Part>,
+        set: &'static str,
+        elements: &[T],
+        write: impl Fn(&mut crate::netlink::Batch, &T),
+    ) {
+        let table = &self.settings.table;
+        let part = Part::Elements(set);
+        transaction.push(part, NFT_MSG_DELSETELEM, 0, |m| message::all_elements(m, table, set));
+        for some in elements.chunks(ELEMENTS) {
+            transaction.push(part, NFT_MSG_NEWSETELEM, NLM_F_CREATE, |m| {
+                message::elements(m, table, set, |list| some.iter().for_each(|element| write(list, element)));
+            });
+        }
+    }
+
+    /// The sets that the table has.
+    fn found_sets(&mut self) -> io::Result<BTreeMap<String, Found>> {
+        let table = &self.settings.table;
+        let found = self.connection.dump(
+            NFT_MSG_GETSET,
+            |m| m.text(NFTA_SET_TABLE, table),
+            |m, list| list.extend(Found::read(m, table)),
+        );
+        Ok(none_if_missing(found)?.into_iter().collect())
+    }
+
+    /// The elements of a set; none when there is no such set.
+    fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
+        let table = &self.settings.table;
+        none_if_missing(self.connection.dump(
+            NFT_MSG_GETSETELEM,
+            |m| message::all_elements(m, table, set),
+            |m, list| list.extend(message::read_elements(m)),
+        ))
+    }
+
+    /// The elements of an interval set.
+    pub(super) fn stretches(&mut self, set: &str) -> io::Result<Vec<Stretch>> {
+        self.elements(set).map(stretches::pair)
+    }
+
+    fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
+        if place.prefix {
+            return self.held_prefixes(place, held);
+        }
+        let beside: HashMap<IpAddr, Counts> = match place.rate_set() {
+            Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
+            None => HashMap::new(),
+        };
+        let length = if place.ipv6 { 64 } else { 32 };
+        held.extend(self.elements(place.set())?.into_iter().filter_map(|read| {
+            let mut counts = read.counts;
+            counts += beside.get(&read.address).copied().unwrap_or_default();
+            Some(Held {
+                measure: place.measure,
+                target: IpNet::new(read.address, length).ok()?,
+                expires: read.expires,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                comment: read.comment,
+            })
+        }));
+        Ok(())
+    }
+
+    fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
+        let beside = match place.rate_set() {
+            Some(rate) => stretches::entries(&self.stretches(rate)?),
+            None => BTreeMap::new(),
+        };
+        held.extend(stretches::entries(&self.stretches(place.set())?).into_values().map(|entry| {
+            let mut counts = entry.counts;
+            counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
+            Held {
+                measure: place.measure,
+                target: entry.target,
+                expires: entry.expires,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                comment: entry.comment,
+            }
+        }));
+        Ok(())
+    }
+}
+
+impl Enforcer for Kernel {
+    fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.apply_all(changes)
+    }
+
+    fn held(&mut self) -> io::Result<Vec<Held>> {
+        let mut held = Vec::new();
+        for place in layout::places(self.settings.conntrack) {
+            self.held_at(place, &mut held)?;
+        }
+        Ok(held)
+    }
+
+    fn protect(&mut self, protected: &[IpNet]) -> io::Result<()> {
+        self.settings.protected = protected.to_vec();
+        self.replace(Self::write_protected)
+    }
+}
+
+/// A set that the table has.
+struct Found {
+    key: Option<u32>,
+    length: Option<u32>,
+    flags: u32,
+    /// What each of its elements carries: the expressions' names.
+    expressions: Vec<Vec<u8>>,
+}
+
+impl Found {
+    /// A set of `table`, from an `NFT_MSG_NEWSET`.
+    fn read(message: &crate::netlink::Message<'_>, table: &str) -> Option<(String, Self)> {
+        let mut name = None;
+        let mut ours = false;
+        let mut found = Self { key: None, length: None, flags: 0, expressions: Vec::new() };
+        for attribute in message.attributes(4) {
+            match attribute.kind {
+                NFTA_SET_TABLE => ours = attribute.text() == table.as_bytes(),
+                NFTA_SET_NAME => name = Some(String::from_utf8_lossy(attribute.text()).into_owned()),
+                NFTA_SET_FLAGS => found.flags = attribute.be32().unwrap_or_default(),
+                NFTA_SET_KEY_TYPE => found.key = attribute.be32(),
+                NFTA_SET_KEY_LEN => found.length = attribute.be32(),
+                NFTA_SET_EXPR => found.expressions.extend(expression_name(attribute)),
+                NFTA_SET_EXPRESSIONS => {
+                    found.expressions.extend(attribute.nested().filter_map(expression_name))
+                }
+                _ => {}
+            }
+        }
+        name.filter(|_| ours).map(|name| (name, found))
+    }
+
+    /// Whether it is the set we would make.
+    fn is(&self, set: &Set) -> bool {
+        self.key == Some(set.key.number())
+            && self.length == Some(set.key.length())
+            && self.flags == set.flags
+            && self
+                .expressions
+                .iter()
+                .map(Vec::as_slice)
+                .eq(set.expressions.iter().map(|e| e.name().as_bytes()))
+    }
+}
+
+fn expression_name(expression: crate::netlink::Attribute<'_>) -> Option<Vec<u8>> {
+    let name = expression.nested().find(|attribute| attribute.kind == NFTA_EXPR_NAME);
+    name.map(|name| name.text().to_vec())
+}
+
+/// The kernel's ENOENT for a list of what does not exist is an empty list.
+fn none_if_missing<T>(list: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+    match list {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        list => list,
+    }
+}
+
+/// Joins ranges of ports of one protocol that overlap or touch.
+fn disjoint(services: &[(u8, RangeInclusive<u16>)]) -> Vec<(u8, u16, u16)> {
+    let mut sorted: Vec<_> = services
+        .iter()
+        .filter(|(_, ports)| !ports.is_empty())
+        .map(|(protocol, ports)| (*protocol, *ports.start(), *ports.end()))
+        .collect();
+    sorted.sort_unstable();
+    sorted.dedup_by(|next, kept| {
+        let joins = next.0 == kept.0 && next.1 <= kept.2.saturating_add(1);
+        if joins {
+            kept.2 = kept.2.max(next.2);
+        }
+        joins
+    });
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_overlap_or_touch_become_one_range() {
+        let services =
+            [(6, 80..=90), (17, 53..=53), (6, 22..=22), (6, 85..=95), (6, 96..=96), (6, 65535..=65535)];
+        assert_eq!(disjoint(&services), [(6, 22, 22), (6, 80, 96), (6, 65535, 65535), (17, 53, 53)]);
+    }
+}

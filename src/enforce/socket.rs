@@ -1,0 +1,159 @@
+//! The netlink socket: the only place of the enforcer that speaks to the operating system.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use mnl::{Bus, Socket};
+use rustix::net::sockopt;
+
+use super::uapi::*;
+use crate::netlink::{Batch, Header, Message, Messages};
+
+/// What is asked of the kernel for one transaction in, and for its answers out. A transaction of 1,000 renewals of
+/// restricted sources is about 1 MiB; each refusal that comes back takes about 1 KiB of the kernel's accounting.
+const BUFFER: usize = 4 << 20;
+/// The largest datagram the kernel sends: it builds dumps in pieces of at most 32 KiB (`netlink_dump`).
+const DATAGRAM: usize = 64 << 10;
+/// Messages start at 4-octet boundaries; `mnl` asks that the buffer does, too.
+const ALIGNMENT: usize = 4;
+/// How often a dump is begun anew when the tables change under it.
+const DUMPS: usize = 16;
+
+/// A socket to nf_tables of the network namespace it was opened in.
+pub(super) struct Connection {
+    socket: Socket,
+    buffer: Vec<u8>,
+    sequence: u32,
+    room: usize,
+}
+
+impl Connection {
+    /// Opens a socket in the calling thread's network namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::new(Bus::Netfilter)?;
+        // SAFETY: the descriptor is `socket`'s, which outlives this borrow.
+        #[expect(unsafe_code, reason = "mnl::Socket has no AsFd")]
+        let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+        // Every answer is there when `sendmsg` returns; waiting for one that got lost would be for ever.
+        rustix::io::ioctl_fionbio(fd, true)?;
+        // The FORCE options need CAP_NET_ADMIN in the first user namespace. Smaller buffers mean smaller transactions.
+        sockopt::set_socket_send_buffer_size_force(fd, BUFFER)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(fd, BUFFER))?;
+        sockopt::set_socket_recv_buffer_size_force(fd, BUFFER)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(fd, BUFFER))?;
+        let room = sockopt::socket_send_buffer_size(fd)?.min(BUFFER);
+        leave_out_requests(fd)?;
+        Ok(Self { socket, buffer: vec![0; DATAGRAM + ALIGNMENT], sequence: 0, room })
+    }
+
+    /// How many octets one transaction may have.
+    pub(super) const fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Takes `count` sequence numbers and gives the first.
+    pub(super) fn sequences(&mut self, count: u32) -> u32 {
+        let first = self.sequence.wrapping_add(1);
+        self.sequence = self.sequence.wrapping_add(count);
+        first
+    }
+
+    /// Sends what `batch` holds in one `sendmsg`; the kernel has dealt with it when this returns.
+    pub(super) fn send(&self, batch: &Batch) -> io::Result<()> {
+        self.socket.send(batch.as_bytes()).map(drop)
+    }
+
+    /// The next datagram that is waiting; `None` when there is none.
+    pub(super) fn receive(&mut self) -> io::Result<Option<Messages<'_>>> {
+        let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
+        let buffer = self.buffer.get_mut(start..).unwrap_or_default();
+        loop {
+            match self.socket.recv_raw(buffer) {
+                Ok(length) => return Ok(buffer.get(..length).map(Messages::new)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks for a list and gathers what `read` makes of each of its messages. Asks anew when the kernel says that the
+    /// list changed in between.
+    pub(super) fn dump<T>(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Batch),
+        mut read: impl FnMut(&Message<'_>, &mut Vec<T>),
+    ) -> io::Result<Vec<T>> {
+        for _ in 0..DUMPS {
+            let mut list = Vec::new();
+            match self.dump_once(kind, &body, |message| read(message, &mut list)) {
+                Ok(true) => return Ok(list),
+                Ok(false) => {}
+                Err(error) => {
+                    // A dump left half read would make the next one EBUSY.
+                    *self = Self::open()?;
+                    return Err(error);
+                }
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::Interrupted))
+    }
+
+    /// False when the list changed while it was told.
+    fn dump_once(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Batch),
+        mut read: impl FnMut(&Message<'_>),
+    ) -> io::Result<bool> {
+        let sequence = self.sequences(1);
+        let mut request = Batch::default();
+        let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | NLM_F_DUMP, sequence };
+        request.message(header, &nfgenmsg(NFPROTO_INET, 0), body);
+        self.send(&request)?;
+        let mut whole = true;
+        loop {
+            let Some(messages) = self.receive()? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+            for message in messages.filter(|message| message.sequence == sequence) {
+                whole &= message.flags & NLM_F_DUMP_INTR == 0;
+                if matches!(message.kind, NLMSG_DONE | NLMSG_ERROR) {
+                    return match message.errno() {
+                        Some(errno) if errno > 0 => Err(io::Error::from_raw_os_error(errno)),
+                        _ => Ok(whole),
+                    };
+                }
+                read(&message);
+            }
+        }
+    }
+}
+
+/// The type of an nf_tables message.
+pub(super) const fn nft(message: u16) -> u16 {
+    NFNL_SUBSYS_NFTABLES << 8 | message
+}
+
+/// `struct nfgenmsg`: family, version 0, resource.
+pub(super) const fn nfgenmsg(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}
+
+/// Asks for error messages without the request they answer, which can be as large as a transaction.
+fn leave_out_requests(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the option's value is a C int, `on` is one and lives through the call, and `length` is its size.
+    #[expect(unsafe_code, reason = "rustix has no NETLINK_CAP_ACK")]
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_CAP_ACK,
+            std::ptr::from_ref(&on).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
