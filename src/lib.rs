@@ -2,11 +2,12 @@
 
 pub mod address;
 pub mod capture;
-pub mod config;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod decide;
 pub mod decode;
+pub mod demo;
 pub mod detect;
 pub mod enforce;
 pub mod engine;
