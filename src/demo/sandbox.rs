@@ -73,12 +73,7 @@ fn second_process(folder: &Folder) -> Result<Child, DemoError> {
 fn leave() -> Result<(), DemoError> {
     let (user, group) = (geteuid(), getegid());
     if user.is_root() {
-        return unshare(Leave::NetworkAndProcesses).map_err(|error| DemoError::Forbidden {
-            what: format!("root may not make network namespaces here ({error})"),
-            remedy:
-                "a container needs CAP_SYS_ADMIN for it (docker run --privileged); else run it on the host"
-                    .to_owned(),
-        });
+        return unshare(Leave::NetworkAndProcesses).map_err(forbidden_to_root);
     }
     unshare(Leave::UsersNetworkAndProcesses).map_err(forbidden)?;
     // Without `deny` the kernel takes no map of groups from an ordinary user (user_namespaces(7)).
@@ -90,6 +85,20 @@ fn leave() -> Result<(), DemoError> {
     .into_iter()
     .try_for_each(|(file, text)| fs::write(file, text))
     .map_err(|error| DemoError::step("become root of a user namespace", error))
+}
+
+fn forbidden_to_root(error: Errno) -> DemoError {
+    let what = format!("no namespaces can be made here ({error})");
+    let remedy = match error {
+        Errno::PERM => {
+            "a container needs CAP_SYS_ADMIN for them (docker run --privileged); else use the host"
+        }
+        Errno::NOSPC | Errno::USERS => {
+            "raise user.max_net_namespaces and user.max_pid_namespaces with sysctl"
+        }
+        _ => "use a kernel with CONFIG_NET_NS and CONFIG_PID_NS",
+    };
+    DemoError::Forbidden { what, remedy: remedy.to_owned() }
 }
 
 /// What keeps an ordinary user from making user namespaces, as the kernel's settings tell.
