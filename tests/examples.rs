@@ -1,66 +1,33 @@
 //! The rulesets of `examples/nftables`, loaded by the kernel as their headers say, and scanned.
-//!
-//! Each test has network namespaces of its own and needs root, or a kernel that lets users make user namespaces. It fails
-//! where it cannot have them.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test states its expectations by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test states its expectations by panicking"
+)]
+
+mod support;
 
 use std::path::Path;
-use std::process::Command;
+use std::thread;
+
+use support::{HOME4, HOME6, Namespace, PEER4, PEER6, Pair};
 
 /// A table and a rule of somebody else: no example may touch them.
 const NEIGHBOURS: &str = "
 nft add table inet neighbour
 nft add chain inet neighbour input '{ type filter hook input priority 10; }'
-nft add rule inet neighbour input ip saddr 192.0.2.1 drop
-iptables -A INPUT -s 192.0.2.1 -j DROP
-ip6tables -A INPUT -s 2001:db8::1 -j DROP
+nft add rule inet neighbour input ip saddr 198.51.100.1 drop
+iptables -A INPUT -s 198.51.100.1 -j DROP
+ip6tables -A INPUT -s 2001:db8:5::1 -j DROP
 ";
 
-/// Prints everything that the kernel's ruleset holds, without counters.
-const RULESET: &str = "nft --stateless list ruleset 2>&1 | grep -v '^#'; iptables-save | grep -v '^[#:]'; ip6tables-save | grep -v '^[#:]'";
+/// Prints all rules in the kernel, without counters and policies.
+const RULESET: &str = "nft --stateless list ruleset | grep -v '^#'; iptables-save | grep -v '^[#:]'; ip6tables-save | grep -v '^[#:]'";
 
-/// A scanner at 10.0.0.1 and fd00::1, whose shell is `scanner`; a server at 10.0.0.2 and fd00::2, where the script runs.
-///
-/// The table `inet wire` counts, before all other chains, what the scanner sends (`sent`) and which of it is an honest SYN to
-/// a published port (`honest`).
-const SCANNED: &str = "
-unshare -n sleep 300 & peer=$!
-trap 'kill $peer' EXIT
-wait_for() { for _ in $(seq 500); do if \"$@\"; then return; fi; sleep 0.01; done; echo \"waited 5 s for $*\" >&2; exit 1; }
-apart() { [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/$$/ns/net)\" ]; }
-wait_for apart
-scanner() { nsenter --net=/proc/$peer/ns/net \"$@\"; }
-ip link add wire type veth peer name wire netns $peer
-ip address add 10.0.0.2/24 dev wire
-ip address add fd00::2/64 dev wire nodad
-ip link set wire up
-scanner ip address add 10.0.0.1/24 dev wire
-scanner ip address add fd00::1/64 dev wire nodad
-scanner ip link set wire up
-up() { ip -brief link show wire | grep -q ' UP '; }
-wait_for up
-nft -f - <<'RULES'
-table inet wire {
-	counter sent { }
-	counter honest { }
-	chain prerouting {
-		type filter hook prerouting priority -500;
-		ip saddr 10.0.0.1 meta l4proto { tcp, udp } counter name sent
-		ip6 saddr fd00::1 meta l4proto { tcp, udp } counter name sent
-		iifname wire tcp flags & (fin | syn | rst | psh | ack | urg) == syn tcp dport { 22, 80, 443 } counter name honest
-	}
-}
-RULES
-counter() { nft list counter inet wire $1 | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'; }
-logged() { # the packets that rules have handed to group 100, by either program
-    { nft list table inet server 2>/dev/null || :; iptables-save -c -t filter; ip6tables-save -c -t filter; } |
-        sed -n -e '/group 100 /!d' -e 's/.*counter packets \\([0-9]*\\).*/\\1/p' -e 's/^\\[\\([0-9]*\\):.*/\\1/p' |
-        { sum=0; while read -r n; do sum=$((sum + n)); done; echo $sum; }
-}
-";
-
-/// Every kind of probe that nmap has for a port, its arguments.
+/// Every kind of probe that nmap has for a port, as its arguments.
 const SCANS: [&str; 13] = [
     "-sS",
     "-sT",
@@ -77,46 +44,32 @@ const SCANS: [&str; 13] = [
     "--scanflags 0xff",
 ];
 
+/// A file of `examples/nftables`, and the shell commands that its header gives.
 struct Example {
     name: String,
     load: String,
     remove: String,
 }
 
-/// Runs `script` in `examples/nftables`, as root of fresh network and mount namespaces, and returns what it prints.
-fn in_namespace(script: &str) -> String {
-    let root = rustix::process::geteuid().is_root();
-    let output = Command::new("timeout")
-        .args(["120", "unshare", if root { "-mn" } else { "-Urmn" }])
-        .args(["sh", "-euc", script])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nftables"))
-        .output()
-        .expect("timeout is part of every Debian");
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}\n{stdout}\n{stderr}");
-    stdout
-}
-
-/// Every file of `examples/nftables`, with the commands that its header gives.
 fn examples() -> Vec<Example> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nftables");
-    let mut examples: Vec<Example> = std::fs::read_dir(folder)
+    let examples: Vec<Example> = std::fs::read_dir(&folder)
         .expect("examples/nftables is a folder")
         .map(|entry| {
             let path = entry.expect("the folder can be read").path();
+            let name = path.display().to_string();
             let text = std::fs::read_to_string(&path).expect("an example is text");
-            let header = |key: &str| -> String {
-                let line = text.lines().find_map(|line| line.strip_prefix(&format!("# {key}:")));
-                line.unwrap_or_else(|| panic!("{} has no `# {key}:`", path.display())).trim().to_owned()
+            let header = |key: &str| {
+                let value = text.lines().find_map(|line| line.strip_prefix(&format!("# {key}:")));
+                value.unwrap_or_else(|| panic!("{name} has no `# {key}:`")).trim()
             };
             for key in ["Purpose", "Prerequisites", "Expect"] {
                 header(key);
             }
-            Example { name: path.display().to_string(), load: header("Load"), remove: header("Remove") }
+            let command = |key| format!("cd {} && {}", folder.display(), header(key));
+            Example { load: command("Load"), remove: command("Remove"), name }
         })
         .collect();
-    examples.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(examples.len() >= 2, "there is an example for nftables and one for iptables");
     examples
 }
@@ -124,57 +77,86 @@ fn examples() -> Vec<Example> {
 #[test]
 fn every_example_loads_twice_and_goes_without_touching_anybody_elses_rules() {
     for Example { name, load, remove } in examples() {
-        let states = in_namespace(&format!(
-            "{NEIGHBOURS} {RULESET}; echo =; {load}; {RULESET}; echo =; {load}; {RULESET}; echo =; {remove}; {RULESET}"
-        ));
-        let states: Vec<&str> = states.split("=\n").collect();
-        let &[before, loaded, again, removed] = states.as_slice() else { panic!("{name}: {states:?}") };
+        let home = Namespace::new();
+        home.sh(&format!("set -e; {NEIGHBOURS}"));
+        let after = |command: &str| {
+            home.sh(command);
+            home.sh(RULESET)
+        };
+
+        let before = after(":");
+        let loaded = after(&load);
         assert_ne!(before, loaded, "{name} does nothing");
-        assert_eq!(loaded, again, "{name} is not the same when loaded twice");
-        assert_eq!(before, removed, "{name} leaves something behind, or took something with it");
-        for line in before.lines().filter(|line| line.contains("192.0.2.1") || line.contains("2001:db8::1")) {
+        for line in
+            before.lines().filter(|line| line.contains("198.51.100.1") || line.contains("2001:db8:5::1"))
+        {
             assert!(loaded.contains(line), "{name} removed a neighbour's rule: {line}");
         }
+        assert_eq!(loaded, after(&load), "{name} loaded twice is not the same as once");
+        assert_eq!(before, after(&remove), "{name} leaves something behind, or took something with it");
     }
 }
 
 #[test]
 fn every_probe_but_an_honest_syn_to_a_published_port_reaches_group_100() {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for example in examples() {
             scope.spawn(move || scan_behind(&example));
         }
     });
 }
 
-/// Scans a server behind `example` in every way, and compares what the scanner sent with what the rules logged.
+/// Scans a home behind `example` in every way, and holds what the peer sent against what the rules logged.
 fn scan_behind(Example { name, load, .. }: &Example) {
-    let mut script = format!("{SCANNED} {load} >/dev/null\n");
+    let pair = Pair::new();
+    // Counted before all other chains: what the peer sends, and which of it is an honest SYN to a published port.
+    pair.home.sh(&format!(
+        "nft -f - <<'RULES'
+table inet wire {{
+    counter sent {{ }}
+    counter honest {{ }}
+    chain prerouting {{
+        type filter hook prerouting priority -500;
+        ip saddr {PEER4} meta l4proto {{ tcp, udp }} counter name sent
+        ip6 saddr {PEER6} meta l4proto {{ tcp, udp }} counter name sent
+        iifname up0 tcp flags & (fin | syn | rst | psh | ack | urg) == syn tcp dport {{ 22, 80, 443 }} counter name honest
+    }}
+}}
+RULES"
+    ));
+    pair.home.sh(load);
+
+    let (mut sent, mut logged) = (0, 0);
     for scan in SCANS {
-        for to in ["10.0.0.2", "-6 fd00::2"] {
-            // One probe for each port: 40 of them, three of which are published.
-            script += &format!(
-                "scanner nmap -n -Pn -T5 --max-retries 0 --host-timeout 20 -p 1-37,80,443,8080 {scan} {to} >/dev/null
-                 echo {scan} {to}: $(counter sent) $(counter honest) $(logged)\n"
+        for to in [HOME4.to_owned(), format!("-6 {HOME6}")] {
+            // One probe for each of 40 ports, three of which are published.
+            pair.peer.sh(&format!(
+                "nmap -n -Pn -T5 --max-retries 0 --host-timeout 15 -p 1-37,80,443,8080 {scan} {to}"
+            ));
+            let counter = |name| counted(&pair.home.sh(&format!("nft list counter inet wire {name}")));
+            let (sent_now, honest, logged_now) = (counter("sent"), counter("honest"), logged_by(&pair.home));
+
+            assert!(sent_now >= sent + 40, "{name}: {scan} {to} sent only {} packets", sent_now - sent);
+            assert!(
+                logged_now >= logged + 37,
+                "{name}: {scan} {to}: only {} were logged",
+                logged_now - logged
             );
+            assert_eq!(sent_now - honest, logged_now, "{name}: {scan} {to}: sent, and logged to group 100");
+            (sent, logged) = (sent_now, logged_now);
         }
     }
-    let (mut sent, mut logged) = (0, 0);
-    for line in in_namespace(&script).lines() {
-        let (scan, counts) = line.split_once(": ").expect("a scan and its counts");
-        let counts: Vec<u64> = counts.split(' ').map(|n| n.parse().expect("a counter")).collect();
-        let &[sent_now, honest, logged_now] = counts.as_slice() else { panic!("{line}") };
-        assert!(sent_now >= sent + 40, "{name}: {scan} sent only {}", sent_now - sent);
-        assert!(
-            logged_now >= logged + 37,
-            "{name}: {scan}: only {} packets reached group 100",
-            logged_now - logged
-        );
-        assert_eq!(
-            sent_now - honest,
-            logged_now,
-            "{name}: {scan}: packets sent, packets that reached group 100"
-        );
-        (sent, logged) = (sent_now, logged_now);
-    }
+}
+
+/// The packets that rules of either program have handed to group 100.
+fn logged_by(home: &Namespace) -> u64 {
+    let rules = home.sh("nft list tables | grep -q 'inet server' && nft list table inet server; iptables-save -c; ip6tables-save -c");
+    rules.lines().filter(|rule| rule.contains("group 100 ")).map(counted).sum()
+}
+
+/// The packets of nft's `counter packets N bytes M` or of iptables-save's `[N:M]`.
+fn counted(text: &str) -> u64 {
+    let number = text.rsplit_once("packets ").or_else(|| text.split_once('['));
+    let number = number.and_then(|(_, rest)| rest.split([' ', ':']).next());
+    number.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no counter in {text}"))
 }

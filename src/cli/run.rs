@@ -1,9 +1,14 @@
 //! `nfban run`: the daemon.
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
+use crate::daemon::{self, Options, StartError};
 
 /// Run the daemon: capture, detect, ban
 #[derive(Debug, clap::Args)]
@@ -19,8 +24,47 @@ pub struct Arguments {
     pub instance: Option<String>,
 }
 
-pub(super) fn run(_arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
-    Err(Failure::not_yet("the daemon"))
+pub(super) fn run(arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
+    log_to_standard_error();
+    let options = Options {
+        config: arguments.config.clone(),
+        dry_run: arguments.dry_run,
+        instance: arguments.instance.clone(),
+    };
+    daemon::run(options).map_err(|error| {
+        let exit = match &error {
+            StartError::Configuration(_, problems) => {
+                // Where standard error is closed, the exit status must do.
+                let _ = write!(io::stderr(), "{problems}");
+                Exit::BadConfiguration
+            }
+            StartError::NoPermission { .. } => Exit::NoPermission,
+            StartError::Needs { .. } => Exit::No,
+        };
+        Failure::new(exit, error.to_string())
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The journal stamps every line itself; anybody else gets the time with it. `NFBAN_LOG` sets the level.
+fn log_to_standard_error() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("NFBAN_LOG")
+        .from_env_lossy();
+    let ansi =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(ansi);
+    // A second subscriber cannot be set; whoever did so first (a test) keeps the log.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        lines.without_time().try_init()
+    } else {
+        lines.try_init()
+    };
 }
 
 /// The name becomes part of a table's name, of paths and of a unit's name.

@@ -104,7 +104,7 @@ impl Config {
         Self::load_from(path, Trust::Anybody)
     }
 
-    /// As [`Config::load`]; with [`Trust::RootOnly`] the file must be root's and nobody else's to write.
+    /// As [`Config::load`]; with [`Trust::OwnOrRoots`] the file must be root's or our own, and nobody else's to write.
     ///
     /// # Errors
     /// As [`Config::load`], and a file that is not to be trusted.

@@ -39,7 +39,7 @@ pub fn load(shipped: &[(&str, &str)], directory: &Path) -> Result<Vec<Rule>, Pro
     load_from(shipped, directory, Trust::Anybody)
 }
 
-/// As [`load`]; with [`Trust::RootOnly`] the files must be root's and nobody else's to write.
+/// As [`load`]; with [`Trust::OwnOrRoots`] the files must be root's or our own, and nobody else's to write.
 ///
 /// # Errors
 /// As [`load`], and files that are not to be trusted.

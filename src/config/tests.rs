@@ -194,7 +194,7 @@ fn a_file_that_others_may_write_is_not_trusted() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     assert!(Config::load(file.path()).is_ok());
-    assert!(Config::load_from(file.path(), Trust::RootOnly).unwrap_err().any_error());
+    assert!(Config::load_from(file.path(), Trust::OwnOrRoots).unwrap_err().any_error());
 }
 
 /// Text that is nearly a configuration: its own words in any order.

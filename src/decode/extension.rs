@@ -19,11 +19,10 @@ const SHIM6: u8 = 140;
 /// RFC 8200 section 4.1 recommends at most 7 in one packet; RFC 9098 tells what longer chains are good for.
 const CHAIN_MAX: usize = 10;
 
+/// Where the fixed header names the first header after it.
+const NEXT_HEADER: usize = 6;
 /// [`V6_HEADER`] as lengths on the wire have it.
 const FIXED_HEADER: u32 = 40;
-
-/// Octets of a fragment header.
-const FRAGMENT_LENGTH: usize = 8;
 
 /// Where the extension headers lead.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +33,35 @@ pub(super) struct Chain {
     pub(super) end: usize,
     /// From a fragment header, unless the fragment is atomic.
     pub(super) fragment: Option<Fragment>,
+    /// Where that fragment header is.
+    pub(super) header: Option<FragmentHeader>,
+    /// The octet that says `protocol`.
+    named_at: usize,
     /// Whether `protocol` starts in this packet: not in a later fragment, nor where a first fragment ended too soon.
     pub(super) complete: bool,
+}
+
+/// Where an IPv6 packet was cut in fragments; offsets are from the start of the IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FragmentHeader {
+    /// The fragment header.
+    pub(crate) at: usize,
+    /// The next-header octet that names it.
+    pub(crate) named_at: usize,
+    /// What it names next.
+    pub(crate) next_header: u8,
+}
+
+impl FragmentHeader {
+    /// Octets of a fragment header.
+    pub(crate) const LENGTH: usize = 8;
+
+    /// Finds it in the octets of an IPv6 packet; an atomic fragment's does not count.
+    pub(crate) fn find(octets: &[u8]) -> Option<Self> {
+        let [_, _, _, _, l0, l1, next_header, _] = *octets.first_chunk()?;
+        let length = packet_length(octets, next_header, u16::from_be_bytes([l0, l1])).ok()?;
+        walk(Extent::new(octets, usize::try_from(length).ok()?), next_header).ok()?.header
+    }
 }
 
 /// Length of the whole packet. A payload length of zero with hop-by-hop options stands for a jumbogram's, which is in
@@ -78,7 +104,14 @@ fn jumbo_payload(mut options: &[u8]) -> Option<u32> {
 
 /// Follows the chain from the fixed header's next header.
 pub(super) fn walk(packet: Extent<'_>, next_header: u8) -> Result<Chain, Undecoded> {
-    let mut chain = Chain { protocol: next_header, end: V6_HEADER, fragment: None, complete: true };
+    let mut chain = Chain {
+        protocol: next_header,
+        end: V6_HEADER,
+        fragment: None,
+        header: None,
+        named_at: NEXT_HEADER,
+        complete: true,
+    };
     for _ in 0..=CHAIN_MAX {
         match step(packet, &mut chain) {
             Ok(Step::Further) => {}
@@ -113,44 +146,43 @@ impl From<Beyond> for Stray {
 
 /// Steps over one extension header.
 fn step(packet: Extent<'_>, chain: &mut Chain) -> Result<Step, Stray> {
-    let length = match chain.protocol {
+    let octets_of: fn(u8) -> usize = match chain.protocol {
         HOP_BY_HOP if chain.end != V6_HEADER => return Err(Stray::HopByHop),
-        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => {
-            let [_, units] = packet.array(chain.end)?;
-            units_to_octets(units)
-        }
+        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => units_to_octets,
+        // RFC 4302 section 2.2: in 4-octet units, minus 2.
+        AUTHENTICATION => |units| (usize::from(units) + 2) * 4,
         FRAGMENT => return fragment(packet, chain),
-        AUTHENTICATION => {
-            // RFC 4302 section 2.2: in 4-octet units, minus 2.
-            let [_, units] = packet.array(chain.end)?;
-            (usize::from(units) + 2) * 4
-        }
         _ => return Ok(Step::Arrived),
     };
+    let [next_header, units] = packet.array(chain.end)?;
+    let length = octets_of(units);
     if packet.claimed_from(chain.end) < length {
         return Err(Beyond::Claimed.into());
     }
-    let [next_header] = packet.array(chain.end)?;
     chain.protocol = next_header;
+    chain.named_at = chain.end;
     chain.end += length;
     Ok(Step::Further)
 }
 
 fn fragment(packet: Extent<'_>, chain: &mut Chain) -> Result<Step, Stray> {
-    let [next_header, _, o0, o1, i0, i1, i2, i3] = packet.array::<FRAGMENT_LENGTH>(chain.end)?;
+    let [next_header, _, o0, o1, i0, i1, i2, i3] = packet.array::<{ FragmentHeader::LENGTH }>(chain.end)?;
     let field = u16::from_be_bytes([o0, o1]);
     let found = Fragment {
         offset: field & 0xfff8,
         more: field & 1 != 0,
         identification: u32::from_be_bytes([i0, i1, i2, i3]),
     };
+    let header = FragmentHeader { at: chain.end, named_at: chain.named_at, next_header };
     chain.protocol = next_header;
-    chain.end += FRAGMENT_LENGTH;
+    chain.named_at = chain.end;
+    chain.end += FragmentHeader::LENGTH;
     if !found.more && found.offset == 0 {
         return Ok(Step::Further);
     }
     // Of nested fragments the outer one is what the next hop sees.
     chain.fragment.get_or_insert(found);
+    chain.header.get_or_insert(header);
     if found.offset > 0 {
         chain.complete = false;
         return Ok(Step::Arrived);

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::packet::{Fragment, Packet};
+use crate::packet::{Fragment, Packet, Transport};
 
 use super::Undecoded;
 use super::extension::{self, Chain};
@@ -99,14 +99,14 @@ fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
         return Err(Undecoded::LengthBeyondWire);
     }
     let extent = Extent::new(octets, claimed);
-    let Chain { protocol, end, fragment, complete } = extension::walk(extent, next_header)?;
+    let Chain { protocol, end, fragment, complete, .. } = extension::walk(extent, next_header)?;
     if fragment.is_some() && payload_length == 0 {
         return Err(Undecoded::JumboLength);
     }
     let transport = if complete {
         transport::decode(Version::V6, protocol, extent, end, fragment)?
     } else {
-        crate::packet::Transport::Opaque
+        Transport::Opaque
     };
     Ok(Packet {
         saddr: Ipv6Addr::from(*saddr).into(),

@@ -24,6 +24,7 @@ mod tests;
 
 use crate::packet::{Packet, Pkttype};
 
+pub(crate) use self::extension::FragmentHeader;
 pub use self::link::LinkType;
 pub use self::undecoded::Undecoded;
 

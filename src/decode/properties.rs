@@ -120,7 +120,7 @@ fn agrees(packet: &Packet, sliced: &LaxSlicedPacket<'_>) {
                 IpAddr::V6(_) => protocol::ICMP,
             };
             assert!(
-                packet.fragment.is_some() || [other_version, protocol::IGMP, 51].contains(&packet.protocol),
+                packet.fragment.is_some() || [protocol::IGMP, other_version, 51].contains(&packet.protocol),
                 "{packet:?} against {sliced:?}"
             );
         }

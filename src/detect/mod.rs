@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::fast::SeedableRandomState;
+use ipnet::IpNet;
 
 use self::class::{Exemption, Judgement, Surroundings, judge};
 use self::incident::Open;
@@ -67,6 +68,30 @@ pub enum Effect {
     Opened(Box<Finding>),
     /// It made a rule fire, but no more incidents can be open.
     Dropped,
+}
+
+/// What counts of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The first packet that counts.
+    pub first: Option<Stamp>,
+    /// The latest one.
+    pub last: Option<Stamp>,
+    /// How near it is to each rule it counts for.
+    pub counts: Vec<SeenCount>,
+}
+
+/// How near a source is to a rule's threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenCount {
+    /// The rule's id.
+    pub rule: String,
+    /// What counts in the window.
+    pub count: u64,
+    /// Where the rule fires.
+    pub threshold: u64,
+    /// The window.
+    pub window: Duration,
 }
 
 /// An incident that has just opened.
@@ -145,12 +170,24 @@ impl Detector {
     }
 
     /// The open incidents of whoever holds `address`.
-    pub fn incidents_of(&self, net: ipnet::IpNet) -> impl Iterator<Item = Incident> {
+    pub fn incidents_of(&self, net: IpNet) -> impl Iterator<Item = Incident> {
         self.open
             .iter()
             .flatten()
             .filter(move |open| open.key.net.contains(&net) || net.contains(&open.key.net))
             .map(Open::record)
+    }
+
+    /// What counts of a source now.
+    #[must_use]
+    pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
+        let key = if net.prefix_len() == net.max_prefix_len() {
+            self.widths.source(net.addr(), "")
+        } else {
+            SourceKey { net, zone: 0 }
+        };
+        let source = self.table.find(&key).and_then(|place| self.table.at(place));
+        source.map_or_else(Seen::default, |source| source.seen(&self.rules, now))
     }
 
     /// Takes in one packet. Time must not go back.

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
+use std::time::Duration;
 
 use foldhash::fast::SeedableRandomState;
 
@@ -11,6 +12,7 @@ use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Mask, Ruleset};
 use super::table::Pinned;
 use super::window::{Distinct, Probe, Rate};
+use super::{Seen, SeenCount};
 use crate::packet::protocol::{TCP, UDP, UDPLITE};
 use crate::time::Stamp;
 
@@ -217,6 +219,42 @@ impl Source {
                 *of != index && !(rule.owns() && shares)
             });
         }
+    }
+
+    /// What counts now.
+    pub(super) fn seen(&self, rules: &Ruleset, now: Stamp) -> Seen {
+        let mut seen = Seen::default();
+        let mut note = |first: Stamp, last: Stamp| {
+            seen.first = Some(seen.first.filter(|known| known.boot <= first.boot).unwrap_or(first));
+            seen.last = Some(seen.last.filter(|known| known.boot >= last.boot).unwrap_or(last));
+        };
+        let mut counts = Vec::new();
+        match &self.body {
+            Body::Empty => {}
+            Body::First(probe, _) => note(probe.at, probe.at),
+            Body::Tracked(tracked) => {
+                for (index, counter) in &tracked.counters {
+                    let Some(rule) = rules.rules.get(*index) else { continue };
+                    let count = match counter {
+                        Counter::Distinct(distinct) => {
+                            distinct
+                                .alive(now, rule.window)
+                                .for_each(|seen| note(seen.first, seen.latest.at));
+                            distinct.weight(now, rule.window)
+                        }
+                        Counter::Rate(rate) => rate.sum(now, rule.window),
+                    };
+                    counts.push(SeenCount {
+                        rule: rule.id.to_string(),
+                        count,
+                        threshold: rule.threshold,
+                        window: Duration::from_nanos(rule.window),
+                    });
+                }
+            }
+        }
+        counts.retain(|count| count.count > 0);
+        Seen { counts, ..seen }
     }
 
     /// Forgets all counts.

@@ -120,7 +120,14 @@ impl Distinct {
             *seen = Seen { value, last: now, weight };
             *sighting = fresh;
         }
-        self.seen.iter().filter(|seen| alive(seen)).map(|seen| u64::from(seen.weight)).sum()
+        self.weight(probe.at, window)
+    }
+
+    /// The weight of all values in the window.
+    pub(super) fn weight(&self, now: Stamp, window: u64) -> u64 {
+        let now = nanoseconds(now);
+        let alive = self.seen.iter().filter(|seen| now.saturating_sub(seen.last) < window);
+        alive.map(|seen| u64::from(seen.weight)).sum()
     }
 
     /// The values that still count at `now`.
@@ -185,6 +192,14 @@ impl Rate {
             }
         }
         self.buckets.iter().sum()
+    }
+
+    /// What counts in the window, without a further packet.
+    pub(super) fn sum(&self, now: Stamp, window: u64) -> u64 {
+        let width = (window / BUCKETS as u64).max(1);
+        let gone = (nanoseconds(now) / width).saturating_sub(self.newest);
+        let kept = (BUCKETS as u64).saturating_sub(gone);
+        (0..kept).filter_map(|back| self.buckets.get(Self::bucket(self.newest.wrapping_sub(back)))).sum()
     }
 
     /// Packets and octets within the window.

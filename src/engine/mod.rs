@@ -15,10 +15,11 @@ use ipnet::IpNet;
 use crate::decide::{Deed, Evidence, Ledger, Measure, Policy, Shield, Shielded, Standing, State};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
-use crate::detect::{Capacity, Detector, Effect, Finding, Occupancy, Ruleset, Seed};
+use crate::detect::{Capacity, Detector, Effect, Finding, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
 use crate::packet::Observation;
+use crate::report::target::Target;
 use crate::time::Stamp;
 
 /// What the shell is to do.
@@ -79,10 +80,10 @@ pub struct Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The target must never be banned.
-    #[error("{0} {reason}", reason = .1.reason())]
+    #[error("{target} {reason}", target = Target(*.0), reason = .1.reason())]
     Shielded(IpNet, Shielded),
     /// There is no such ban.
-    #[error("{0} is not banned")]
+    #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
 }
 
@@ -389,6 +390,24 @@ impl Engine {
     #[must_use]
     pub fn open_incidents(&self) -> usize {
         self.detector.open_incidents()
+    }
+
+    /// Why `net` is never acted against, if it is not.
+    #[must_use]
+    pub fn shielded(&self, net: IpNet) -> Option<Shielded> {
+        self.shield.covers(net)
+    }
+
+    /// How often `net` was banned within the time that is remembered.
+    #[must_use]
+    pub fn repetitions(&self, net: IpNet, now: Stamp) -> u32 {
+        self.ledger.before(net, now, self.policy.forget)
+    }
+
+    /// What counts of `net` now, incidents apart.
+    #[must_use]
+    pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
+        self.detector.seen(net, now)
     }
 
     /// The open incidents of `net`.

@@ -82,6 +82,16 @@ impl HostFacts {
     }
 }
 
+/// The number of a group, from `/etc/group`. Groups of other name services are not looked up: the answer may take long.
+#[must_use]
+pub fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
 /// [`HostFacts`] while they are read: a dump that is begun anew tells things twice.
 #[derive(Debug, Default)]
 struct Gathered {

@@ -47,6 +47,16 @@ impl Interfaces {
             .map_or("", InlinedName::as_str)
     }
 
+    /// The names of two interfaces at once, as [`Interfaces::name`] gives them.
+    pub fn names(&mut self, input: u32, output: u32) -> (&str, &str) {
+        for ifindex in [input, output] {
+            self.name(ifindex);
+        }
+        let known =
+            |ifindex| self.names.get(&ifindex).and_then(Option::as_ref).map_or("", InlinedName::as_str);
+        (known(input), known(output))
+    }
+
     /// Forgets all names.
     pub fn forget(&mut self) {
         self.names.clear();
