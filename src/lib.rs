@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod decide;
 pub mod decode;
+pub mod demo;
 pub mod detect;
 pub mod enforce;
 pub mod engine;
