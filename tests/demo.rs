@@ -1,10 +1,5 @@
 //! `nfban demo` as root and as an ordinary user: it comes to its end, and nothing of it is left however it ends.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test states its expectations by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by panicking")]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
