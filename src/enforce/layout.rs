@@ -295,3 +295,34 @@ fn dhcp([load_family, is_family]: [Expression; 2], ports: &'static [u8; 4]) -> V
 const fn transport(offset: u32, length: u32, register: u32) -> Expression {
     Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset, length, register }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_conntrack_no_rule_names_it() {
+        let chains = chains(false);
+        assert_eq!(chains.iter().map(|chain| chain.name).collect::<Vec<_>>(), ["ban"]);
+        assert!(!chains.iter().flat_map(|chain| &chain.rules).flatten().any(|e| *e == Expression::CtState));
+    }
+
+    #[test]
+    fn every_set_that_a_rule_looks_up_is_made() {
+        for conntrack in [false, true] {
+            let made: Vec<_> = sets(1, conntrack).iter().map(|set| set.name).collect();
+            for expression in chains(conntrack).iter().flat_map(|chain| &chain.rules).flatten() {
+                if let Expression::Lookup(set) = expression {
+                    assert!(made.contains(set), "{set}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_usual_lengths_go_to_the_hash_sets() {
+        let set = |target: &str| Place::of(Measure::Ban, target.parse().unwrap()).set();
+        let targets = ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::/64", "2001:db8::/56", "fe80::1/128"];
+        assert_eq!(targets.map(set), ["ban4", "ban4_prefix", "ban6", "ban6_prefix", "ban6_prefix"]);
+    }
+}
