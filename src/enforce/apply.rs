@@ -2,13 +2,13 @@
 //!
 //! The kernel is asked first what it holds of the targets, and then changed in one transaction. What changes between
 //! the two, and what cannot be known by asking, shows as a refusal: it names the changes that were to blame and
-//! nothing is committed. Each of those takes its next step (what exists is replaced, what is gone needs no deletion, what
-//! cannot be is refused), and the rest goes again. Every round takes at least one change a step further and no change
-//! has more than three, so the rounds end. Asking costs some microseconds, a refused transaction 10 to 20 milliseconds:
-//! the kernel waits for all its readers before it takes the changes back (`synchronize_rcu` in `__nf_tables_abort`).
+//! nothing is committed. Each of those takes its next step (what exists is replaced, what is gone needs no deletion,
+//! what cannot be is refused), and the rest goes again. Every round takes at least one change a step further and no
+//! change has more than three, so the rounds end. Asking costs some microseconds, a refused transaction 10 to 20
+//! milliseconds: before the kernel takes changes back it waits for all its readers (`synchronize_rcu` in
+//! `__nf_tables_abort`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
 
@@ -17,7 +17,6 @@ use super::kernel::Kernel;
 use super::layout::Place;
 use super::message::{self, Element, Key};
 use super::socket::{nfgenmsg, nft};
-use super::stretches::{self, Entry, Stretch};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
@@ -56,7 +55,20 @@ struct Origin {
     beside: bool,
 }
 
+/// What the kernel said when it was asked for an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Found(Counts),
+    Missing,
+    /// No answer came, or one that is neither.
+    Unknown,
+}
+
 impl Answer {
+    const fn counts(self) -> Option<Counts> {
+        if let Self::Found(counts) = self { Some(counts) } else { None }
+    }
+
     fn read(message: &Message<'_>) -> Self {
         if message.kind == NLMSG_ERROR {
             let missing = message.errno() == Some(libc::ENOENT);
@@ -70,18 +82,14 @@ impl Stage {
     /// The stage from which to begin, as the kernel holds an element for it in its own set and in the one beside it.
     fn knowing(self, place: Place, answers: [Answer; 2]) -> Self {
         let [own, beside] = answers;
-        let found = answers.iter().any(|answer| matches!(answer, Answer::Found(_)));
+        let found = own.counts().or(beside.counts()).is_some();
         match self {
             // Of an interval set the answer is the stretch that holds the first address, whosever it is.
             Self::Add if found && place.prefix => Self::Arrange,
             // What is dropped between the answer and the transaction is not counted: some microseconds' packets.
             Self::Add if found => {
-                let mut counts = Counts::default();
-                answers.iter().for_each(|answer| {
-                    if let Answer::Found(more) = answer {
-                        counts += *more
-                    }
-                });
+                let mut counts = own.counts().unwrap_or_default();
+                counts += beside.counts().unwrap_or_default();
                 Self::Renew(counts)
             }
             Self::Lift { beside: has_beside, .. } => {
@@ -105,12 +113,13 @@ impl Change {
         }
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         let (Self::Put { measure, target, .. } | Self::Lift { measure, target }) = self;
         Place::of(*measure, *target)
     }
 
-    fn target(&self) -> IpNet {
+    /// The target without the bits beyond its prefix length.
+    pub(super) fn target(&self) -> IpNet {
         let (Self::Put { target, .. } | Self::Lift { target, .. }) = self;
         target.trunc()
     }
@@ -127,15 +136,6 @@ impl Change {
             Self::Lift { .. } => Stage::Lift { own: true, beside: place.rate_set().is_some() },
         }
     }
-}
-
-/// What the kernel said when it was asked for an element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Found(Counts),
-    Missing,
-    /// No answer came, or one that is neither.
-    Unknown,
 }
 
 impl Kernel {
@@ -156,7 +156,7 @@ impl Kernel {
     fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let conntrack = self.settings.conntrack;
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
-        let answers = self.ask(changes, &stages, |stage| matches!(stage, Stage::Add | Stage::Lift { .. }));
+        let answers = self.ask(changes, &stages);
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             *stage = stage.knowing(change.place(), answers);
         }
@@ -176,7 +176,7 @@ impl Kernel {
             }
         }
         self.arrange_all(changes, &mut stages);
-        // Everything is settled by now; what were not could not be claimed to be in the kernel.
+        // Everything is settled by now. What were not must not be claimed to be in the kernel.
         let outcome =
             |stage| if let Stage::Settled(outcome) = stage { outcome } else { Outcome::Refused(libc::EIO) };
         stages.into_iter().map(outcome).collect()
@@ -230,17 +230,12 @@ impl Kernel {
         }
     }
 
-    /// Asks for the elements of the changes whose stage is `wanted`: in the target's own set, and in the one beside it.
-    fn ask(
-        &mut self,
-        changes: &[Change],
-        stages: &[Stage],
-        wanted: impl Fn(&Stage) -> bool,
-    ) -> Vec<[Answer; 2]> {
+    /// Asks for the elements that changes are about: in the target's own set, and in the one beside it.
+    fn ask(&mut self, changes: &[Change], stages: &[Stage]) -> Vec<[Answer; 2]> {
         let mut answers = vec![[Answer::Unknown; 2]; changes.len()];
-        let wanted: Vec<usize> =
-            stages.iter().enumerate().filter(|(_, s)| wanted(s)).map(|(i, _)| i).collect();
-        for some in wanted.chunks(QUESTIONS) {
+        let open = |(index, stage)| matches!(stage, &Stage::Add | Stage::Lift { .. }).then_some(index);
+        let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
+        for some in open.chunks(QUESTIONS) {
             self.ask_some(changes, some, &mut answers);
         }
         answers
@@ -283,150 +278,21 @@ impl Kernel {
 
     /// Fits changes into interval sets, set by set.
     fn arrange_all(&mut self, changes: &[Change], stages: &mut [Stage]) {
-        let mut places: BTreeMap<Place, Vec<(usize, &Change)>> = BTreeMap::new();
+        let mut places: BTreeMap<Place, (Vec<usize>, Vec<&Change>)> = BTreeMap::new();
         for (index, (change, stage)) in changes.iter().zip(&*stages).enumerate() {
             if *stage == Stage::Arrange {
-                places.entry(change.place()).or_default().push((index, change));
+                let (indices, changes) = places.entry(change.place()).or_default();
+                indices.push(index);
+                changes.push(change);
             }
         }
-        for (place, arranged) in places {
-            self.arrange(place, &arranged, stages);
-        }
-    }
-
-    /// All at once; when the kernel refuses, one half after the other, so that a refusal meets only its cause.
-    fn arrange(&mut self, place: Place, changes: &[(usize, &Change)], stages: &mut [Stage]) {
-        let outcome = match self.rearrange(place, changes) {
-            Err(_) if changes.len() > 1 => {
-                let (first, second) = changes.split_at(changes.len() / 2);
-                self.arrange(place, first, stages);
-                self.arrange(place, second, stages);
-                return;
-            }
-            Err(errno) => Outcome::Refused(errno),
-            Ok(()) => Outcome::Done,
-        };
-        for (index, _) in changes {
-            if let Some(stage) = stages.get_mut(*index) {
-                *stage = Stage::Settled(outcome);
-            }
-        }
-    }
-
-    fn rearrange(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
-        // ENOENT: an element expired since it was read, or else the table is gone.
-        let gone = |result: &Result<(), i32>| *result == Err(libc::ENOENT);
-        let mut result = self.rearrange_once(place, changes);
-        if gone(&result) {
-            result = self.rearrange_once(place, changes);
-        }
-        if gone(&result) && self.reinstall().is_ok() {
-            result = self.rearrange_once(place, changes);
-        }
-        result
-    }
-
-    fn rearrange_once(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
-        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let own = self.stretches(place.set()).map_err(errno)?;
-        let beside = match place.rate_set() {
-            Some(rate) => self.stretches(rate).map_err(errno)?,
-            None => Vec::new(),
-        };
-        let plan = Plan::new(&own, changes);
-        let most = own.len() + beside.len() + 2 * plan.shares.len();
-        let mut transaction =
-            Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
-        let table = self.settings.table.as_str();
-        let mut carried = BTreeMap::new();
-        if let Some(rate) = place.rate_set() {
-            plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
-        }
-        plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
-        transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())
-    }
-}
-
-/// What an interval set is to hold.
-struct Plan {
-    entries: Vec<Entry>,
-    /// First and last address, and the index of the entry they belong to.
-    shares: BTreeMap<(IpAddr, IpAddr), usize>,
-    /// The targets that were put now: their elements are written again whether or not their stretches change.
-    put: BTreeSet<IpNet>,
-}
-
-impl Plan {
-    fn new(own: &[Stretch], changes: &[(usize, &Change)]) -> Self {
-        let mut entries = stretches::entries(own);
-        let mut put = BTreeSet::new();
-        for (_, change) in changes {
-            let target = change.target();
-            match change {
-                Change::Put { timeout, comment, .. } => {
-                    let counts = Counts::default();
-                    entries.insert(
-                        target,
-                        Entry { target, expires: *timeout, counts, comment: comment.clone() },
-                    );
-                    put.insert(target);
+        for (place, (indices, changes)) in places {
+            for (index, outcome) in indices.into_iter().zip(self.arrange(place, &changes)) {
+                if let Some(stage) = stages.get_mut(index) {
+                    *stage = Stage::Settled(outcome);
                 }
-                Change::Lift { .. } => drop(entries.remove(&target)),
             }
         }
-        let entries: Vec<Entry> = entries.into_values().collect();
-        let targets: Vec<_> = entries.iter().map(|entry| (entry.target, entry.expires)).collect();
-        let shares = stretches::share_out(&targets);
-        Self {
-            shares: shares.into_iter().map(|(first, last, of)| ((first, last), of)).collect(),
-            entries,
-            put,
-        }
-    }
-
-    /// Makes of the stretches `found` in a set those of the plan. New stretches begin with the counts of their target
-    /// in `carried`; what deleted ones had counted is added to it first.
-    fn write(
-        &self,
-        transaction: &mut Transaction<()>,
-        (table, set): (&str, &str),
-        found: &[Stretch],
-        carried: &mut BTreeMap<IpNet, Counts>,
-        carries: bool,
-    ) {
-        let (kept, deleted): (Vec<_>, Vec<_>) = found.iter().partition(|stretch| self.keeps(stretch));
-        let kept: BTreeSet<IpAddr> = kept.into_iter().map(|stretch| stretch.first).collect();
-        for stretch in deleted {
-            transaction.push((), NFT_MSG_DELSETELEM, 0, |m| {
-                message::elements(m, table, set, |list| {
-                    Key::Stretch(stretch.first, stretch.last).write(list)
-                });
-            });
-            if let Some(target) = stretch.targets.first() {
-                *carried.entry(*target).or_default() += stretch.counts;
-            }
-        }
-        for ((first, last), index) in &self.shares {
-            let Some(entry) = self.entries.get(*index).filter(|_| !kept.contains(first)) else { continue };
-            let element = Element {
-                key: Key::Stretch(*first, *last),
-                timeout: entry.expires,
-                comment: &entry.comment,
-                target_length: Some(entry.target.prefix_len()),
-                // All of a target's counts go to its first new stretch.
-                counts: if carries { carried.remove(&entry.target) } else { None },
-            };
-            transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
-                message::elements(m, table, set, |list| element.write(list));
-            });
-        }
-    }
-
-    /// Whether a stretch stays as it is.
-    fn keeps(&self, stretch: &Stretch) -> bool {
-        let share = self.shares.get(&(stretch.first, stretch.last));
-        let owner = share.and_then(|index| self.entries.get(*index)).map(|entry| entry.target);
-        owner.is_some_and(|owner| stretch.targets == [owner] && !self.put.contains(&owner))
     }
 }
 

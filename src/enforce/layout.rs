@@ -216,7 +216,7 @@ pub(super) const RESTRICT: &str = "restrict";
 pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
     let ban = Chain { name: "ban", priority: -450, rules: ban_rules() };
-    // NF_IP_PRI_MANGLE: after NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100), so ports are as the client sees them.
+    // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
     let restrict = Chain { name: RESTRICT, priority: -150, rules: restrict_rules() };
     if conntrack { vec![ban, restrict] } else { vec![ban] }
 }
@@ -226,7 +226,7 @@ fn ban_rules() -> Vec<Vec<Expression>> {
 }
 
 fn restrict_rules() -> Vec<Vec<Expression>> {
-    /// `NF_CT_STATE_BIT` of established and related, `NF_CT_STATE_UNTRACKED_BIT` (linux/netfilter/nf_conntrack_common.h).
+    /// `NF_CT_STATE_BIT` of established and related, and `NF_CT_STATE_UNTRACKED_BIT` (nf_conntrack_common.h).
     const GOING_ON: [u8; 4] = (1u32 << 1 | 1 << 2 | 1 << 6).to_ne_bytes();
     let mut rules = never_dropped();
     rules.push(vec![
