@@ -1,5 +1,6 @@
 //! What happened, as told to people and programs: the records behind every log line and JSON object.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +12,12 @@ use crate::time::Stamp;
 /// A stable identity: the same capture gives the same ids (shown as 16 hexadecimal digits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IncidentId(pub u64);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// A scan or flood, told when it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +81,8 @@ pub struct Ban {
 }
 
 /// Why a ban ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BanEndReason {
     /// Its time was over.
     Expired,

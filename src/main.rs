@@ -1,3 +1,7 @@
 //! The `nfban` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nfban::cli::main()
+}

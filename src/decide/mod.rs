@@ -1,6 +1,15 @@
-//! What follows from an incident.
+//! What follows from an incident: who may be acted against, how, and for how long.
 
+mod ledger;
+
+use std::time::Duration;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::address::AddressSet;
+
+pub use self::ledger::{Deed, Ledger, Standing, State};
 
 /// How well an incident's source address is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,8 +37,128 @@ pub enum Response {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measure {
-    /// See [`Response::Ban`].
-    Ban,
     /// See [`Response::Restrict`].
     Restrict,
+    /// See [`Response::Ban`].
+    Ban,
+}
+
+impl Measure {
+    /// The word used in listings and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restrict => "restrict",
+            Self::Ban => "ban",
+        }
+    }
+}
+
+/// How decisions are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The response to spoofable evidence, where the rule has none of its own.
+    pub spoofable: Response,
+    /// The response to validated evidence.
+    pub validated: Response,
+    /// The timeout of a first ban, of a second, …; the last one serves all later ones. Never empty.
+    pub times: Vec<Duration>,
+    /// After this long without a ban a source is a first offender again.
+    pub forget: Duration,
+    /// How many bans there may be at once.
+    pub max: usize,
+    /// Whether the kernel side of [`Response::Restrict`] exists (it needs conntrack).
+    pub restrict_available: bool,
+}
+
+/// The longest timeout that spoofable evidence leads to.
+pub const SPOOFABLE_LIMIT: Duration = Duration::from_secs(3600);
+
+impl Default for Policy {
+    fn default() -> Self {
+        const HOUR: u64 = 3600;
+        Self {
+            spoofable: Response::Restrict,
+            validated: Response::Ban,
+            times: [600, HOUR, 24 * HOUR, 7 * 24 * HOUR].map(Duration::from_secs).to_vec(),
+            forget: Duration::from_secs(30 * 24 * HOUR),
+            max: 100_000,
+            restrict_available: true,
+        }
+    }
+}
+
+impl Policy {
+    /// What is to be done on `evidence`, where `rule` is the rule's own response.
+    #[must_use]
+    pub fn measure(&self, evidence: Evidence, rule: Option<Response>) -> Option<Measure> {
+        let response = rule.unwrap_or(match evidence {
+            Evidence::Spoofable => self.spoofable,
+            Evidence::Validated => self.validated,
+        });
+        match response {
+            Response::Ban => Some(Measure::Ban),
+            Response::Restrict => self.restrict_available.then_some(Measure::Restrict),
+            Response::Log => None,
+        }
+    }
+
+    /// How long, for somebody who has been banned `before` times within [`Self::forget`].
+    #[must_use]
+    pub fn timeout(&self, evidence: Evidence, before: u32) -> Duration {
+        let step = usize::try_from(before).unwrap_or(usize::MAX).min(self.times.len().saturating_sub(1));
+        let time = self.times.get(step).copied().unwrap_or(Duration::from_secs(600));
+        match evidence {
+            Evidence::Spoofable => time.min(SPOOFABLE_LIMIT),
+            Evidence::Validated => time,
+        }
+    }
+}
+
+/// Who is never acted against, whatever the evidence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shield {
+    /// Nobody's addresses.
+    pub nobody: AddressSet,
+    /// Our own addresses, gateways, resolvers, broadcast addresses.
+    pub protected: AddressSet,
+    /// The administrator's allowlist.
+    pub allow: AddressSet,
+}
+
+/// Why a target may not be acted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shielded {
+    /// It is, or holds, a loopback, multicast, broadcast or unspecified address.
+    Nobody,
+    /// It is, or holds, one of our own addresses, a gateway or a resolver.
+    Protected,
+    /// It is, or holds, an address on the allowlist.
+    Allowed,
+}
+
+impl Shielded {
+    /// Why, as the rest of a sentence that names the target.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Nobody => "holds a loopback, multicast, broadcast or unspecified address",
+            Self::Protected => "holds an address of this host, a gateway or a resolver",
+            Self::Allowed => "holds an address on the allowlist",
+        }
+    }
+}
+
+impl Shield {
+    /// Whether anything of `target` is shielded, and by what.
+    #[must_use]
+    pub fn covers(&self, target: IpNet) -> Option<Shielded> {
+        if self.nobody.intersects(target) {
+            Some(Shielded::Nobody)
+        } else if self.protected.intersects(target) {
+            Some(Shielded::Protected)
+        } else {
+            self.allow.intersects(target).then_some(Shielded::Allowed)
+        }
+    }
 }

@@ -59,6 +59,12 @@ impl<'a> Messages<'a> {
     pub const fn new(datagram: &'a [u8]) -> Self {
         Self(datagram)
     }
+
+    /// The octets not walked yet: after the end of the walk, those that are no message.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {

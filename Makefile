@@ -1,0 +1,44 @@
+# `make` lists the targets. Every one but lint and fuzz installs, with apt, what it needs and this machine lacks.
+
+CARGO = scripts/cargo
+
+.PHONY: help demo test lint bench deb test-package fuzz clean
+
+help:
+	@echo 'make demo          build nfban and watch it ban a scanner in a private network namespace'
+	@echo 'make test          build and run every test: unit, property, golden, command line, real kernel'
+	@echo 'make lint          formatting, clippy, shellcheck, licences of the dependencies'
+	@echo 'make bench         measure the time from packet to ban, and the cost of a packet'
+	@echo 'make deb           build the Debian package'
+	@echo 'make test-package  install and remove that package in a booted Debian 12 (as root)'
+	@echo 'make fuzz          fuzz the decoders; SECONDS=60 for each target'
+	@echo 'make clean         remove what was built'
+
+demo:
+	scripts/setup demo
+	$(CARGO) run --locked --release -- demo
+
+test:
+	scripts/setup test
+	scripts/isolated test
+
+lint:
+	scripts/lint
+
+bench:
+	scripts/setup test
+	scripts/isolated bench
+
+deb:
+	scripts/setup deb
+	scripts/deb
+
+test-package: deb
+	scripts/setup package
+	tests/package/run bookworm
+
+fuzz:
+	scripts/fuzz $(SECONDS)
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,98 @@
+#!/bin/sh
+#
+# A server behind nfban, in iptables and ip6tables.
+#
+# Purpose:        publishes ssh, http and https; refuses everything else and hands what it refuses to nfban.
+# Prerequisites:  iptables 1.8 or newer, nf_tables or legacy. /etc/nfban/nfban.yaml with
+#                     capture:
+#                       - nflog: {group: 100}
+#                       - nflog: {group: 101, verdict: accepted}
+#                     services: [22, 80, 443]
+# Load:           sh server-iptables.sh load
+#                 Loading it again replaces its chains, `server` and `server-*`, in one transaction for each family. In INPUT
+#                 it puts one jump first, and leaves every other rule and the policy alone; none of those is reached any more.
+# Expect:         iptables -nvL server-refused    the counter of NFLOG rises with every probe
+#                 nfban status                    the same packets, by source
+# Remove:         sh server-iptables.sh remove
+#
+# Not for routers: nothing is done in FORWARD. iptables hooks INPUT at priority 0: after defragmentation (-400), connection
+# tracking (-200) and nfban's own chains (-450 and -150), so what nfban drops is neither seen nor logged again here.
+
+set -eu
+
+# Keep these equal to `services` in nfban.yaml: a probe of a published port is no evidence.
+tcp_services=22,80,443
+
+chains='server server-accepted server-invalid server-refused'
+
+# The chains, for both families. Each -g (goto) ends in a chain that ends in a verdict.
+#
+# INVALID is what can neither begin nor continue a connection: FIN, NULL, Xmas and Maimon probes, SYN with FIN or RST. NEW is
+# no proof of a SYN: connection tracking takes over connections that it did not see begin
+# (net.netfilter.nf_conntrack_tcp_loose), so an ACK probe (nmap -sA, -sW) is NEW. Only a SYN may pass.
+#
+# The limits bound what logging costs while under a flood. They are for all sources together: lower ones would let a flood
+# hide a scan. 10,000/s is the most that iptables knows. Size 128 holds IPv6 with extension headers and TCP with options.
+# There is no --nflog-threshold on purpose: the kernel takes the lesser of the rule's and the listener's, and nfban chooses
+# its own (1 while it is quiet, so that a ban follows its packet at once).
+#
+# DROP and not REJECT: a scanner that gets no answer learns nothing and has to wait for it.
+ruleset() { # ESSENTIAL: the rules of this family that come before connection tracking's verdict, ECHO: its echo request
+    cat <<RULES
+*filter
+:server - [0:0]
+:server-accepted - [0:0]
+:server-invalid - [0:0]
+:server-refused - [0:0]
+-A server -i lo -j ACCEPT
+$1
+-A server -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A server -m conntrack --ctstate INVALID -g server-invalid
+-A server $2 -m limit --limit 20/second --limit-burst 40 -j ACCEPT
+-A server -p tcp --tcp-flags FIN,SYN,RST,ACK,URG SYN -m multiport --dports $tcp_services -g server-accepted
+-A server -g server-refused
+-A server-accepted -m limit --limit 1000/second --limit-burst 2000 -j NFLOG --nflog-group 101 --nflog-size 128 --nflog-prefix nfban:accepted
+-A server-accepted -j ACCEPT
+-A server-invalid -m limit --limit 10000/second --limit-burst 10000 -j NFLOG --nflog-group 100 --nflog-size 128 --nflog-prefix nfban:invalid
+-A server-invalid -j DROP
+-A server-refused -m limit --limit 10000/second --limit-burst 10000 -j NFLOG --nflog-group 100 --nflog-size 128 --nflog-prefix nfban:refused
+-A server-refused -j DROP
+COMMIT
+RULES
+}
+
+# Neighbour discovery and multicast listener queries are untracked. A hop limit of 255 (RFC 4861, section 6.1) and a link-local
+# source (RFC 2710, section 3) prove that the sender is on this link. The last rule is for DHCPv6 replies.
+ipv6_essential='-A server -p icmpv6 --icmpv6-type router-solicitation -m hl --hl-eq 255 -j ACCEPT
+-A server -p icmpv6 --icmpv6-type router-advertisement -m hl --hl-eq 255 -j ACCEPT
+-A server -p icmpv6 --icmpv6-type neighbour-solicitation -m hl --hl-eq 255 -j ACCEPT
+-A server -p icmpv6 --icmpv6-type neighbour-advertisement -m hl --hl-eq 255 -j ACCEPT
+-A server -p icmpv6 --icmpv6-type 130 -s fe80::/10 -j ACCEPT
+-A server -p udp -s fe80::/10 -d fe80::/10 --sport 547 --dport 546 -j ACCEPT'
+
+load() { # IPTABLES RULES
+    printf '%s\n' "$2" | "$1-restore" --wait --noflush
+    "$1" --wait -C INPUT -j server 2>/dev/null || "$1" --wait -I INPUT -j server
+}
+
+remove() { # IPTABLES
+    "$1" --wait -D INPUT -j server
+    # A chain cannot go while another one jumps to it.
+    for chain in $chains; do "$1" --wait -F "$chain"; done
+    for chain in $chains; do "$1" --wait -X "$chain"; done
+}
+
+case ${1:-} in
+    load)
+        load iptables "$(ruleset '' '-p icmp --icmp-type echo-request')"
+        load ip6tables "$(ruleset "$ipv6_essential" '-p icmpv6 --icmpv6-type echo-request')"
+        ;;
+    remove)
+        remove iptables
+        remove ip6tables
+        ;;
+    *)
+        echo "usage: $0 load|remove" >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,52 @@
+//! `nfban ban`: by hand.
+
+use std::time::Duration;
+
+use super::Session;
+use super::exit::{Exit, Failure};
+use crate::control::protocol::{Reply, Request};
+use crate::report::target::Target;
+use crate::time::{format_duration, parse_duration};
+
+/// Ban an address or a prefix by hand: every packet of it is dropped
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Whom to ban
+    #[arg(value_name = "ADDR|PREFIX")]
+    pub target: Target,
+    /// How long, such as 90s, 10m, 1h, 7d [default: until it is lifted]
+    #[arg(long = "for", value_name = "DURATION", value_parser = timeout)]
+    pub timeout: Option<Duration>,
+    /// Why, for whoever looks at the list later
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    let request = Request::Ban {
+        target: arguments.target,
+        timeout_s: arguments.timeout.map(|timeout| timeout.as_secs()),
+        reason: arguments.reason.clone(),
+    };
+    let Reply::Banned { ban } = session.ask(&request)? else { return Err(Failure::off_topic()) };
+    let how_long = match ban.timeout_s {
+        Some(seconds) => format!("for {}", format_duration(Duration::from_secs(seconds))),
+        None => "until it is lifted".to_owned(),
+    };
+    session.show(|out, _| writeln!(out, "{} is banned {how_long}", ban.target))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a ban of no time is none; to lift one, use nfban unban".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > Request::REASON {
+        return Err(format!("a reason has at most {} octets", Request::REASON));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,92 @@
+//! `nfban run`: the daemon.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::exit::{Exit, Failure};
+use super::{CONFIG, Session};
+use crate::daemon::{self, Options, StartError};
+
+/// Run the daemon: capture, detect, ban
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Decide everything and change nothing, whatever the configuration says
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Run beside other instances, with a table, a socket and a state of its own
+    #[arg(long, value_name = "NAME", value_parser = instance)]
+    pub instance: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
+    log_to_standard_error();
+    let options = Options {
+        config: arguments.config.clone(),
+        dry_run: arguments.dry_run,
+        instance: arguments.instance.clone(),
+    };
+    daemon::run(options).map_err(|error| {
+        let exit = match &error {
+            StartError::Configuration(_, problems) => {
+                // Where standard error is closed, the exit status must do.
+                let _ = write!(io::stderr(), "{problems}");
+                Exit::BadConfiguration
+            }
+            StartError::NoPermission { .. } => Exit::NoPermission,
+            StartError::Needs { .. } => Exit::No,
+        };
+        Failure::new(exit, error.to_string())
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The journal stamps every line itself; anybody else gets the time with it. `NFBAN_LOG` sets the level.
+fn log_to_standard_error() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("NFBAN_LOG")
+        .from_env_lossy();
+    let ansi =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(ansi);
+    // A second subscriber cannot be set; whoever did so first (a test) keeps the log.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        lines.without_time().try_init()
+    } else {
+        lines.try_init()
+    };
+}
+
+/// The name becomes part of a table's name, of paths and of a unit's name.
+fn instance(name: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.len() > 32 || !name.chars().all(plain) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err("a name has at most 32 letters, digits, - and _, and begins with a letter or digit");
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_name_cannot_leave_its_folder() {
+        for name in ["dmz", "wan-2", "0", "A_b"] {
+            assert_eq!(instance(name).as_deref(), Ok(name));
+        }
+        for name in ["", "..", "a/b", "-x", "_x", "a b", "ä", &"x".repeat(33)] {
+            assert!(instance(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Configuration and rules: from YAML text to checked types, all errors at once.
+//!
+//! A file becomes a tree of located values ([`yaml`]); readers take the tree for what it is meant to be and report
+//! what is wrong ([`read`]); [`Config`] and [`rules::load`] are the checked results. Nothing here looks at the
+//! machine but the files it is told to read: a configuration means the same everywhere.
+
+pub mod capture;
+pub mod names;
+pub mod problem;
+pub mod read;
+pub mod rules;
+pub mod settings;
+pub mod trust;
+pub mod values;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+pub use self::capture::{Capture, LogText, Nflog};
+pub use self::problem::{Place, Problem, Problems, Severity};
+pub use self::settings::{
+    Ban, Conntrack, Control, Family, Keep, KeepPackets, Nftables, Respond, Rules, Sets, Table,
+};
+pub use self::trust::Trust;
+pub use self::values::Service;
+
+use self::read::Report;
+use self::yaml::{Node, Source, Value};
+use crate::decide::{Evidence, Response};
+use crate::filter::{self, Filter};
+
+/// What `/etc/nfban/nfban.yaml` says, checked. The default is what an empty file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Whether the kernel is told.
+    pub mode: Mode,
+    /// Where packets come from. What this version cannot capture is for the daemon to refuse.
+    pub capture: Vec<Capture>,
+    /// Prefixes that are ours besides the addresses of this host.
+    pub home: Vec<IpNet>,
+    /// Ports that are published.
+    pub services: Vec<Service>,
+    /// Ports where nothing runs.
+    pub traps: Vec<Service>,
+    /// Never acted against.
+    pub allow: Vec<IpNet>,
+    /// Packets that are no evidence.
+    pub ignore: Vec<Filter>,
+    /// What is done about an incident whose rule does not say. See [`Config::response`].
+    pub respond: Respond,
+    /// For how long, and how many.
+    pub ban: Ban,
+    /// What is kept of incidents.
+    pub keep: Keep,
+    /// Where the kernel is told.
+    pub nftables: Nftables,
+    /// The socket that the command line talks to.
+    pub control: Control,
+    /// Where the administrator's rules are.
+    pub rules: Rules,
+}
+
+/// Whether the kernel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// Everything else is done.
+    Watch,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            capture: vec![Capture::Nflog(Nflog::default())],
+            home: Vec::new(),
+            services: Vec::new(),
+            traps: Vec::new(),
+            allow: Vec::new(),
+            ignore: Vec::new(),
+            respond: Respond::default(),
+            ban: Ban::default(),
+            keep: Keep::default(),
+            nftables: Nftables::default(),
+            control: Control::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, whoever wrote it, and returns the warnings with it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, warnings included.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Problem>), Problems> {
+        Self::load_from(path, Trust::Anybody)
+    }
+
+    /// As [`Config::load`]; with [`Trust::OwnOrRoots`] the file must be root's or our own, and nobody else's to write.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and a file that is not to be trusted.
+    pub fn load_from(path: &Path, trust: Trust) -> Result<(Self, Vec<Problem>), Problems> {
+        Self::read(&Source::open(path, trust)?)
+    }
+
+    /// Reads text that goes by the name of `source` in problems.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, warnings included.
+    pub fn read(source: &Source) -> Result<(Self, Vec<Problem>), Problems> {
+        let mut report = Report::new(source);
+        let config = yaml::parse(&mut report).map(|node| config(&node, &mut report));
+        let problems = report.finish();
+        match config {
+            Some(config) if !problems.any_error() => Ok((config, problems.into_iter().collect())),
+            _ => Err(problems),
+        }
+    }
+
+    /// What is done about an incident: the rule's own response, else the configured one, as far as it is available.
+    #[must_use]
+    pub fn response(&self, rule: Option<Response>, evidence: Evidence) -> Response {
+        let wanted = rule.unwrap_or(match evidence {
+            Evidence::Spoofable => self.respond.spoofable,
+            Evidence::Validated => self.respond.validated,
+        });
+        match wanted {
+            Response::Restrict if self.nftables.conntrack == Conntrack::Never => Response::Log,
+            response => response,
+        }
+    }
+}
+
+fn config(node: &Node, report: &mut Report<'_>) -> Config {
+    let mut config = Config::default();
+    let Some(mut keys) = report.keys(node, "the configuration") else { return config };
+    if let Some(node) = keys.take("mode") {
+        let words = [("enforce", Mode::Enforce), ("watch", Mode::Watch)];
+        config.mode = report.word(node, &words).unwrap_or_default();
+    }
+    if let Some(node) = keys.take("capture") {
+        config.capture = capture::read(node, report);
+    }
+    if let Some(node) = keys.take("home") {
+        config.home = report.list(node, network);
+    }
+    if let Some(node) = keys.take("services") {
+        config.services = report.list(node, service);
+    }
+    if let Some(node) = keys.take("traps") {
+        config.traps = traps(node, &config.services, report);
+    }
+    if let Some(node) = keys.take("allow") {
+        config.allow = allow(node, report);
+    }
+    if let Some(node) = keys.take("ignore") {
+        config.ignore = report.list(node, |node, report| filter::read(node, "a filter", report));
+    }
+    if let Some(node) = keys.take("respond") {
+        config.respond = settings::respond(node, report);
+    }
+    if let Some(node) = keys.take("ban") {
+        config.ban = settings::ban(node, report);
+    }
+    if let Some(node) = keys.take("keep") {
+        config.keep = settings::keep(node, report);
+    }
+    if let Some(node) = keys.take("nftables") {
+        config.nftables = settings::nftables(node, report);
+        without_restrict(&config, node, report);
+    }
+    if let Some(node) = keys.take("control") {
+        config.control = settings::control(node, report);
+    }
+    if let Some(node) = keys.take("rules") {
+        config.rules = settings::rules(node, report);
+    }
+    keys.finish(report);
+    config
+}
+
+fn network(node: &Node, report: &mut Report<'_>) -> Option<IpNet> {
+    report.parse(node, "an address or a prefix", values::network)
+}
+
+fn service(node: &Node, report: &mut Report<'_>) -> Option<Service> {
+    report.parse(node, "a port such as 22, tcp/443 or udp/51820", values::service)
+}
+
+fn traps(node: &Node, services: &[Service], report: &mut Report<'_>) -> Vec<Service> {
+    report.list(node, |node, report| {
+        let trap = service(node, report)?;
+        if let Some(published) = services.iter().find(|service| service.overlaps(&trap)) {
+            report.warn(
+                node.place,
+                &format!(
+                    "the trap {trap} is published ({published} of `services`): whoever touches it goes free"
+                ),
+                "take it out of one of the two",
+            );
+        }
+        Some(trap)
+    })
+}
+
+fn allow(node: &Node, report: &mut Report<'_>) -> Vec<IpNet> {
+    report.list(node, |node, report| {
+        let allowed = network(node, report)?;
+        if allowed.prefix_len() == 0 {
+            report.warn(
+                node.place,
+                &format!("{allowed} is everybody: nobody of that family will ever be banned"),
+                "to decide everything and change nothing, say `mode: watch`",
+            );
+        }
+        Some(allowed)
+    })
+}
+
+/// Tells that a response which is asked for is not to be had.
+fn without_restrict(config: &Config, node: &Node, report: &mut Report<'_>) {
+    let asked = [config.respond.spoofable, config.respond.validated].contains(&Response::Restrict);
+    if config.nftables.conntrack == Conntrack::Never && asked {
+        let place = match &node.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == "conntrack"),
+            _ => None,
+        };
+        report.warn(
+            place.map_or(node.place, |entry| entry.place),
+            "without conntrack `restrict` is not available: what asks for it only logs",
+            "allow conntrack, or set `respond` to `log` or `ban`",
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! Detection rules: those shipped with the program, then the administrator's, which replace them by `id`.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Place, Problem, Problems};
+use super::read::{Keys, Report};
+use super::settings::RESPONSES;
+use super::trust::Trust;
+use super::values::{self, Wrong};
+use super::yaml::{self, Node, Source, Value};
+use crate::detect::rule::{Count, Fields, Key, PortWeight, Rule, Weights};
+use crate::filter::{self, Filter};
+use crate::packet::Verdict;
+
+mod reach;
+#[cfg(test)]
+mod tests;
+
+/// The rules that come with the program: file name and text, in the order in which they are tried.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("rules/tcp.yaml", include_str!("../../rules/tcp.yaml")),
+    ("rules/udp.yaml", include_str!("../../rules/udp.yaml")),
+];
+
+/// No window is longer: counts are kept for as long.
+const LONGEST_WINDOW: Duration = Duration::from_secs(30 * 86400);
+/// A distinct count remembers as many values for each source.
+const LARGEST_DISTINCT: u64 = 65_536;
+
+/// The rules of `shipped`, then of the `*.yaml` in `directory` in the order of their names; there need be no such
+/// directory. A rule takes the place of an earlier one with its `id`; one switched off stays in the list.
+///
+/// # Errors
+/// Everything that is wrong with all of the files.
+pub fn load(shipped: &[(&str, &str)], directory: &Path) -> Result<Vec<Rule>, Problems> {
+    load_from(shipped, directory, Trust::Anybody)
+}
+
+/// As [`load`]; with [`Trust::OwnOrRoots`] the files must be root's or our own, and nobody else's to write.
+///
+/// # Errors
+/// As [`load`], and files that are not to be trusted.
+pub fn load_from(shipped: &[(&str, &str)], directory: &Path, trust: Trust) -> Result<Vec<Rule>, Problems> {
+    let mut problems = Problems::default();
+    let mut rules = Vec::new();
+    for (name, text) in shipped {
+        problems.append(add(&Source::new(*name, *text), &mut rules));
+    }
+    for path in files(directory).unwrap_or_else(|unreadable| {
+        problems.append(unreadable);
+        Vec::new()
+    }) {
+        problems.append(match Source::open(&path, trust) {
+            Ok(source) => add(&source, &mut rules),
+            Err(unreadable) => unreadable,
+        });
+    }
+    if problems.any_error() { Err(problems) } else { Ok(rules) }
+}
+
+/// The rules files of a directory in the order of their names.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Problems> {
+    let listing = std::fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut paths: Vec<PathBuf> = match listing {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let (name, message) = (directory.display().to_string(), format!("cannot be read: {error}"));
+            return Err(Problem::of_file(name, message, "check the directory and its permissions").into());
+        }
+        Ok(paths) => paths,
+    };
+    paths.retain(|path| path.extension() == Some(OsStr::new("yaml")));
+    paths.sort();
+    Ok(paths)
+}
+
+/// Adds the rules of one file.
+fn add(source: &Source, rules: &mut Vec<Rule>) -> Problems {
+    let mut report = Report::new(source);
+    if let Some(node) = yaml::parse(&mut report) {
+        match &node.value {
+            Value::List(_) | Value::Null => {
+                let mut seen = HashMap::new();
+                for node in report.items(&node) {
+                    entry(node, rules, &mut seen, &mut report);
+                }
+            }
+            Value::Scalar { .. } | Value::Map(_) => {
+                report.error(node.place, "a rules file is a list", "begin each rule with `- id: NAME`");
+            }
+        }
+    }
+    report.finish()
+}
+
+/// Reads one rule, or the switch of one, and puts it where it belongs.
+fn entry(node: &Node, rules: &mut Vec<Rule>, seen: &mut HashMap<String, usize>, report: &mut Report<'_>) {
+    let Some(mut keys) = report.keys(node, "a rule") else { return };
+    let id_node = keys.require("id", report);
+    let id = id_node.and_then(|node| report.parse(node, "the id of a rule", id));
+    if let (Some(id_node), Some(id)) = (id_node, &id) {
+        refuse_twins(id, id_node.place, rules, seen, report);
+    }
+    let enabled = keys.take("enabled").map(|node| report.boolean(node).unwrap_or(true));
+    let rule = match enabled {
+        Some(enabled) if keys.is_empty() => {
+            if let (Some(id_node), Some(id)) = (id_node, &id) {
+                switch(id, enabled, id_node.place, rules, report);
+            }
+            return;
+        }
+        _ => rule(keys, enabled.unwrap_or(true), report),
+    };
+    if let (Some(rule), Some(id)) = (rule, id) {
+        let title = if rule.title.is_empty() { id.clone() } else { rule.title };
+        put(Rule { id, title, ..rule }, node.place, rules, report);
+    }
+}
+
+/// Puts a rule behind the others, or in the place of the one with its id.
+fn put(rule: Rule, place: Place, rules: &mut Vec<Rule>, report: &mut Report<'_>) {
+    if rule.raw_id.as_deref().is_some_and(|raw_id| is_taken(raw_id, &rule, rules)) {
+        report.error(place, "`raw-id` is the name of a rule already", "take another, or leave it out");
+    }
+    match rules.iter_mut().find(|known| known.id == rule.id) {
+        Some(known) => *known = rule,
+        None => rules.push(rule),
+    }
+}
+
+/// Whether the second name of a rule is its own first one, or a name of another rule.
+fn is_taken(raw_id: &str, rule: &Rule, rules: &[Rule]) -> bool {
+    let named = |other: &Rule| other.id == raw_id || other.raw_id.as_deref() == Some(raw_id);
+    rule.id == raw_id || rules.iter().any(|other| other.id != rule.id && named(other))
+}
+
+/// An id stands for one rule: within a file, and against the second names of other rules.
+fn refuse_twins(
+    id: &str,
+    place: Place,
+    rules: &[Rule],
+    seen: &mut HashMap<String, usize>,
+    report: &mut Report<'_>,
+) {
+    if let Some(line) = seen.get(id) {
+        let hint = format!("the first is in line {line}: rename or remove one of them");
+        report.error(place, &format!("two rules with the id `{id}`"), &hint);
+    }
+    seen.entry(id.to_owned()).or_insert(place.line);
+    if let Some(rule) = rules.iter().find(|rule| rule.raw_id.as_deref() == Some(id)) {
+        report.error(
+            place,
+            &format!("`{id}` is what `{}` calls its incidents of raw probes (`raw-id`)", rule.id),
+            &format!("write `id: {}`, or take another name", rule.id),
+        );
+    }
+}
+
+/// `- {id: NAME, enabled: false}` leaves everything else of a rule as it is.
+fn switch(id: &str, enabled: bool, place: Place, rules: &mut [Rule], report: &mut Report<'_>) {
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.id == id) {
+        rule.enabled = enabled;
+        return;
+    }
+    let known: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    report.wrong(place, Wrong::unknown("rule", id, &known));
+}
+
+/// A rule without its id. `None` if a part that it needs is missing or wrong.
+fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Rule> {
+    let mut text = |key, report: &mut Report<'_>| {
+        keys.take(key).and_then(|node| report.text(node, "a text").map(str::to_owned))
+    };
+    let title = text("title", report).unwrap_or_default();
+    // For the reader of the file: why this threshold and window, and where the names come from.
+    let _ = (text("reason", report), text("reference", report));
+    let raw_id = keys.take("raw-id").and_then(|node| report.parse(node, "the id of a rule", id));
+    let filter = keys.require("match", report).and_then(|node| filter::read(node, "`match`", report));
+    let count = keys.require("count", report).and_then(|node| count(node, report));
+    let per = keys.take("per").map_or(Some(Key::Source), |node| per(node, report));
+    let window = keys.require("window", report);
+    let window = window.and_then(|node| report.parse(node, "a duration such as 60s", self::window));
+    let respond = keys.take("respond").and_then(|node| report.word(node, RESPONSES));
+    let from = keys.take("from-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let threshold_node = keys.require("threshold", report);
+    let threshold = threshold_node.and_then(|node| report.integer(node, 1..=u64::MAX));
+    let place = threshold_node.map_or(keys.place(), |node| node.place);
+    keys.finish(report);
+    let rule = Rule {
+        id: String::new(),
+        raw_id,
+        title,
+        enabled,
+        filter: with_verdict(filter?),
+        count: count?,
+        per: per?,
+        threshold: threshold?,
+        window: window?,
+        respond,
+        from_at_least: from.and_then(|from| u32::try_from(from).ok()).unwrap_or(1),
+    };
+    reach::check(&rule, place, report);
+    Some(rule)
+}
+
+/// A rule that names no verdict takes the packets that count as refused: an accepted packet is no closed port.
+fn with_verdict(mut filter: Filter) -> Filter {
+    if filter.verdict.is_empty() {
+        filter.verdict = vec![Verdict::Refused, Verdict::Invalid, Verdict::Undecided];
+    }
+    filter
+}
+
+/// Lower-case words joined by hyphens. It becomes the comment of a set element, which takes 128 octets.
+fn id(text: &str) -> Result<String, Wrong> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(letter) || text.starts_with('-') {
+        return Err(Wrong::new(
+            format!("`{text}` is no id of a rule"),
+            "write lower-case words joined by hyphens, at most 64 letters: `tcp-port-scan`",
+        ));
+    }
+    if text == "manual" {
+        return Err(Wrong::new("`manual` stands for bans of the administrator", "take another name"));
+    }
+    Ok(text.to_owned())
+}
+
+fn window(text: &str) -> Result<Duration, Wrong> {
+    let window = values::positive_duration(text)?;
+    if window > LONGEST_WINDOW {
+        return Err(Wrong::new(format!("the window {text} is too long"), "30 days are the most"));
+    }
+    Ok(window)
+}
+
+fn per(node: &Node, report: &mut Report<'_>) -> Option<Key> {
+    if !matches!(node.value, Value::Map(_)) {
+        return report.word(node, &[("source", Key::Source)]);
+    }
+    let mut keys = report.keys(node, "`per`")?;
+    // A shorter prefix would make half the Internet one source.
+    let mut length = |key, range| {
+        let number = keys.take(key).and_then(|node| report.integer(node, range));
+        number.and_then(|number| u8::try_from(number).ok())
+    };
+    let (ipv4, ipv6) = (length("ipv4", 8..=32), length("ipv6", 16..=128));
+    let place = keys.place();
+    let nothing = keys.is_empty() && matches!(&node.value, Value::Map(entries) if entries.is_empty());
+    keys.finish(report);
+    if nothing {
+        report.error(place, "`per` names no prefix length", "write `per: {ipv4: 24, ipv6: 48}`");
+    }
+    Some(Key::Prefix { ipv4, ipv6 })
+}
+
+fn count(node: &Node, report: &mut Report<'_>) -> Option<Count> {
+    if !matches!(node.value, Value::Map(_)) {
+        return report.word(node, &[("packets", CountOf::Packets), ("bytes", CountOf::Bytes)]).map(|of| {
+            match of {
+                CountOf::Packets => Count::Packets,
+                CountOf::Bytes => Count::Bytes,
+            }
+        });
+    }
+    let mut keys = report.keys(node, "`count`")?;
+    let fields = keys.require("distinct", report).map(|node| fields(node, report));
+    let weights_node = keys.take("weights");
+    let weights = weights_node.and_then(|node| weights(node, report));
+    keys.finish(report);
+    let fields = fields?;
+    if let Some(node) = weights_node.filter(|_| !fields.dport) {
+        report.error(
+            node.place,
+            "weights go by destination port, which is not counted",
+            "add dport to `distinct`, or leave `weights` out",
+        );
+    }
+    Some(Count::Distinct { fields, weights: weights.unwrap_or(Weights { ports: Vec::new(), rest: 1 }) })
+}
+
+#[derive(Clone, Copy)]
+enum CountOf {
+    Packets,
+    Bytes,
+}
+
+fn fields(node: &Node, report: &mut Report<'_>) -> Fields {
+    type Set = fn(&mut Fields);
+    let words: [(&str, Set); 4] = [
+        ("dport", |fields| fields.dport = true),
+        ("daddr", |fields| fields.daddr = true),
+        ("saddr", |fields| fields.saddr = true),
+        ("protocol", |fields| fields.protocol = true),
+    ];
+    let mut fields = Fields::default();
+    for set in report.list(node, |node, report| report.word(node, &words)) {
+        set(&mut fields);
+    }
+    if report.items(node).is_empty() {
+        report.error(node.place, "`distinct` names nothing", "write `distinct: dport`");
+    }
+    fields
+}
+
+/// `{3: [0-1023, traps], 2: rest}`: the first weight that lists a port is the port's.
+fn weights(node: &Node, report: &mut Report<'_>) -> Option<Weights> {
+    let Value::Map(entries) = &node.value else {
+        report.error(node.place, "`weights` is a mapping", "write `weights: {3: [0-1023], 2: rest}`");
+        return None;
+    };
+    let mut weights = Weights { ports: Vec::new(), rest: 0 };
+    for entry in entries {
+        let Some(weight) = entry.key.parse().ok().filter(|weight| *weight > 0) else {
+            let message = format!("`{}` is no weight", entry.key);
+            report.error(entry.place, &message, "the numbers are 1 to 255");
+            continue;
+        };
+        if matches!(&entry.node.value, Value::Scalar { text, .. } if text == "rest") {
+            if weights.rest > 0 {
+                report.error(entry.node.place, "`rest` has a weight already", "keep one of them");
+            }
+            weights.rest = weight;
+            continue;
+        }
+        let mut ports = PortWeight { weight, ports: Vec::new(), traps: false };
+        port_list(&entry.node, &mut ports, report);
+        weights.ports.push(ports);
+    }
+    // Every other port weighs 1 where the rest is not named.
+    weights.rest = weights.rest.max(1);
+    Some(weights)
+}
+
+/// Ports, ranges, names and `traps`; a list within the list comes from an alias and adds its ports.
+fn port_list(node: &Node, to: &mut PortWeight, report: &mut Report<'_>) {
+    for node in report.items(node) {
+        match &node.value {
+            Value::List(_) => port_list(node, to, report),
+            Value::Scalar { text, .. } if text == "traps" => to.traps = true,
+            Value::Scalar { text, .. } if text == "rest" => {
+                report.error(node.place, "`rest` stands alone", "write `2: rest`, without brackets");
+            }
+            _ => to.ports.extend(report.parse(node, "a port or a range", values::ports)),
+        }
+    }
+}

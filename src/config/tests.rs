@@ -1,0 +1,233 @@
+//! What the configuration block of the manual says, and that no text breaks the reader.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::packet::Verdict;
+
+fn read(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
+    Config::read(&Source::new("nfban.yaml", text))
+}
+
+fn good(text: &str) -> Config {
+    match read(text) {
+        Ok((config, warnings)) if warnings.is_empty() => config,
+        Ok((_, warnings)) => panic!("{text}\n{warnings:?}"),
+        Err(problems) => panic!("{text}\n{problems}"),
+    }
+}
+
+/// The configuration block of the design.
+const EXAMPLE: &str = r#"
+mode: enforce                    # or watch: everything but the kernel is done. The shipped file says watch.
+capture:
+  - nflog: {group: 100}          # snaplen, queue-threshold and buffer have measured defaults
+  - nflog: {group: 101, verdict: accepted}
+  - nfqueue: {queue: 100}        # optional: verdicts inline, before the administrator's filter chain, fail-open
+  - log: journal                 # optional: kernel LOG text; the journal's kernel transport only, or a file followed across rotation
+  - access-log: /var/log/nginx/access.log
+home: []                         # prefixes that are ours besides the addresses of this host (routers)
+services: [22, tcp/443, udp/443, udp/51820]   # published; a bare number is tcp
+traps: [23, 3389, 5900]          # nothing runs here
+allow: [192.0.2.0/24, "2001:db8::/48"]
+ignore: [{protocol: udp, dport: 138}]
+respond: {spoofable: restrict, validated: ban}
+ban: {times: [10m, 1h, 1d, 7d], forget: 30d, ipv6-prefix: 64, max: 100000}
+keep: {incidents: 90d, packets: headers}
+nftables: {table: inet nfban, conntrack: auto}
+"#;
+
+fn of(protocol: u8, port: u16) -> Service {
+    Service { protocol, ports: port..=port }
+}
+
+#[test]
+fn the_example_of_the_manual_reads_as_it_is_meant() {
+    let expected = Config {
+        mode: Mode::Enforce,
+        capture: vec![
+            Capture::Nflog(Nflog::default()),
+            Capture::Nflog(Nflog { groups: vec![101], verdict: Verdict::Accepted, ..Nflog::default() }),
+            Capture::Nfqueue { queue: 100 },
+            Capture::Log(LogText::Journal),
+            Capture::AccessLog("/var/log/nginx/access.log".into()),
+        ],
+        home: vec![],
+        services: vec![of(6, 22), of(6, 443), of(17, 443), of(17, 51820)],
+        traps: vec![of(6, 23), of(6, 3389), of(6, 5900)],
+        allow: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/48".parse().unwrap()],
+        ignore: vec![Filter { protocol: vec![17], dport: vec![138..=138], ..Filter::default() }],
+        respond: Respond { spoofable: Response::Restrict, validated: Response::Ban },
+        ban: Ban {
+            times: [600, 3600, 86400, 604_800].map(Duration::from_secs).to_vec(),
+            forget: Duration::from_secs(30 * 86400),
+            ipv6_prefix: 64,
+            max: 100_000,
+        },
+        keep: Keep { incidents: Duration::from_secs(90 * 86400), packets: KeepPackets::Headers },
+        nftables: Nftables {
+            table: Table { family: Family::Inet, name: "nfban".into() },
+            sets: None,
+            conntrack: Conntrack::Auto,
+        },
+        control: Control { socket: "/run/nfban/control.sock".into(), group: "nfban".into() },
+        rules: Rules { directory: "/etc/nfban/rules.d".into() },
+    };
+    assert_eq!(good(EXAMPLE), expected);
+}
+
+#[test]
+fn an_empty_file_is_nflog_group_100_enforcing() {
+    for text in ["", "\n", "# nothing\n", "---\n", "{}", "services:\ntraps:\nban:\n", "\u{feff}mode: enforce"]
+    {
+        assert_eq!(good(text), Config::default(), "{text:?}");
+    }
+    let Config { mode, capture, .. } = Config::default();
+    assert_eq!(mode, Mode::Enforce);
+    assert!(matches!(&capture[..], [Capture::Nflog(Nflog { groups, .. })] if groups == &[100]));
+}
+
+#[test]
+fn settings_of_a_group_are_read() {
+    let text = "capture: [{nflog: {groups: [100, 5], snaplen: 256, queue-threshold: 64, flush-timeout: 10ms, buffer: 4M}}]";
+    let expected = Nflog {
+        groups: vec![100, 5],
+        verdict: Verdict::Refused,
+        snaplen: 256,
+        queue_threshold: 64,
+        flush_timeout: Duration::from_millis(10),
+        buffer: 4 << 20,
+    };
+    assert_eq!(good(text).capture, [Capture::Nflog(expected)]);
+}
+
+#[test]
+fn sets_of_the_administrator_are_named() {
+    let config = good("nftables: {table: ip filter, sets: {ban4: scanners, ban4_prefix: nets}}");
+    assert_eq!(config.nftables.table.to_string(), "ip filter");
+    let sets = config.nftables.sets.unwrap();
+    assert_eq!(
+        (sets.ban4.as_deref(), sets.ban4_prefix.as_deref(), sets.ban6),
+        (Some("scanners"), Some("nets"), None)
+    );
+}
+
+#[test]
+fn without_conntrack_restrict_becomes_log() {
+    let (config, warnings) = read("nftables: {conntrack: never}").unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(config.response(None, Evidence::Spoofable), Response::Log);
+    assert_eq!(config.response(None, Evidence::Validated), Response::Ban);
+    assert_eq!(config.response(Some(Response::Restrict), Evidence::Validated), Response::Log);
+    assert_eq!(Config::default().response(None, Evidence::Spoofable), Response::Restrict);
+}
+
+#[test]
+fn aliases_repeat_values() {
+    let config =
+        good("services: &published [22, 443]\nhome: []\nignore: [{dport: *published, saddr: 192.0.2.1}]");
+    assert_eq!(config.ignore[0].dport, [22..=22, 443..=443]);
+}
+
+#[test]
+fn aliases_cannot_be_made_a_bomb() {
+    let wide = format!(
+        "a: &a [{}]\n{}",
+        "x, ".repeat(1000),
+        (0..6)
+            .map(|n| format!(
+                "{0}: &{0} [{1}]\n",
+                char::from(b'b' + n),
+                format!("*{}, ", char::from(b'a' + n)).repeat(10)
+            ))
+            .collect::<String>()
+    );
+    let deep = format!(
+        "k0: &k0 [x]\n{}",
+        (1..5000).map(|n| format!("k{n}: &k{n} [*k{}]\n", n - 1)).collect::<String>()
+    );
+    for (text, message) in
+        [(wide, "copy more than"), (deep, "nest too deeply"), ("a: &a [*a]".into(), "inside the value")]
+    {
+        let problems = read(&text).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.message.contains(message)), "{problems}");
+    }
+}
+
+#[test]
+fn a_file_full_of_mistakes_is_read_to_its_end() {
+    let problems = read(&format!("services:\n{}", "- x\n".repeat(20_000))).unwrap_err();
+    assert_eq!((problems.len(), problems.iter().count()), (20_000, 100));
+    assert!(problems.to_string().ends_with("... and 19900 more\n"));
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000), "? ".repeat(50_000)] {
+        assert!(read(&text).is_err());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nfban.yaml");
+    let problem = |octets: &[u8]| {
+        std::fs::write(&path, octets).unwrap();
+        Config::load(&path).unwrap_err().to_string()
+    };
+    assert!(
+        problem(b"mode: watch\n# caf\xe9\n")
+            .contains("nfban.yaml:2:6: error: not UTF-8\n  2 | # caf\u{fffd}\n")
+    );
+    assert!(problem(&vec![b' '; (1 << 20) + 1]).contains("larger than 1 MiB"));
+    assert!(Config::load(folder.path()).unwrap_err().to_string().contains("cannot be read"));
+    let missing = Config::load(&folder.path().join("absent")).unwrap_err().to_string();
+    assert!(missing.contains("No such file") && missing.contains("an empty file is a good configuration"));
+}
+
+#[test]
+fn a_file_that_others_may_write_is_not_trusted() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(Config::load(file.path()).is_ok());
+    assert!(Config::load_from(file.path(), Trust::OwnOrRoots).unwrap_err().any_error());
+}
+
+/// Text that is nearly a configuration: its own words in any order.
+fn nearly() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(
+        "mode capture nflog group groups verdict accepted 100 0 services 22 tcp/443 80- ban times 10m forget ignore not \
+         protocol udp dport class null ~ : - , [ ] { } & * a \" ' # | > ! ? % @ --- ... \t \r \n"
+            .split(' ')
+            .chain(["\n", "\n  ", ": ", " ", "- ", "\u{feff}", "日本", "\0", "\u{85}"])
+            .collect::<Vec<_>>(),
+    );
+    prop::collection::vec(words, 0..60).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn no_text_panics_the_reader_and_every_problem_has_a_place(any in "(?s).{0,200}", near in nearly()) {
+        for text in [any, near] {
+            let problems = match read(&text) {
+                Ok((_, warnings)) => warnings,
+                Err(problems) => {
+                    prop_assert!(problems.any_error());
+                    problems.into_iter().collect()
+                }
+            };
+            for problem in problems {
+                prop_assert!(problem.place.is_some_and(|place| place.line >= 1 && place.column >= 1));
+                let shown = problem.render(false);
+                prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+            }
+            let _ = rules::load(&[("any", &text)], Path::new("/nonexistent"));
+        }
+    }
+}

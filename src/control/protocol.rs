@@ -1,0 +1,328 @@
+//! What is said over the control socket. A reply is shown by `--json` as it came, so these names are public.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::Measure;
+use crate::event::IncidentId;
+use crate::packet::Verdict;
+use crate::report::json::{Alarm, Incident};
+use crate::report::target::Target;
+use crate::time::Wall;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What runs and what it saw: answered by [`Reply::Status`]. With an address, everything known about it:
+    /// answered by [`Reply::Address`].
+    Status {
+        /// An address, or a prefix as it is banned.
+        address: Option<Target>,
+    },
+    /// All bans: answered by [`Reply::Bans`].
+    Bans,
+    /// Ban by hand: answered by [`Reply::Banned`], or refused for what is protected.
+    Ban {
+        /// Whom.
+        target: Target,
+        /// Seconds, more than zero; none is until it is lifted.
+        timeout_s: Option<u64>,
+        /// Words of the person who asks; at most [`Request::REASON`] octets.
+        reason: Option<String>,
+    },
+    /// Lift one ban: answered by [`Reply::Unbanned`], or refused for what is not banned.
+    Unban {
+        /// As it was banned.
+        target: Target,
+    },
+    /// Lift every ban: answered by [`Reply::Unbanned`], with no targets where nobody was banned.
+    UnbanAll,
+    /// Read the configuration again: answered by [`Reply::Reloaded`], or refused while the old one goes on.
+    Reload,
+}
+
+impl Request {
+    /// The longest reason, in octets.
+    pub const REASON: usize = 256;
+
+    /// Whether it changes anything: only root and the daemon's own user may.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Bans => false,
+            Self::Ban { .. } | Self::Unban { .. } | Self::UnbanAll | Self::Reload => true,
+        }
+    }
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Reply {
+    /// What runs and what it saw.
+    Status(Box<Status>),
+    /// What is known about one address.
+    Address(Box<Address>),
+    /// All bans, in the order they are to be shown.
+    Bans {
+        /// The bans.
+        bans: Vec<BanRow>,
+    },
+    /// The ban as it stands in the kernel now.
+    Banned {
+        /// The ban.
+        ban: BanRow,
+    },
+    /// What was banned and is no longer.
+    Unbanned {
+        /// The targets.
+        targets: Vec<Target>,
+    },
+    /// The new configuration is in use.
+    Reloaded,
+    /// The answer is no.
+    Refused {
+        /// Which kind of no.
+        refusal: Refusal,
+        /// One line that says why and what to do.
+        message: String,
+    },
+}
+
+impl Reply {
+    /// A refusal with its one line.
+    #[must_use]
+    pub fn refused(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self::Refused { refusal, message: message.into() }
+    }
+}
+
+/// Kinds of no; each is an exit status of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// The request is well-formed, and the answer is no.
+    No,
+    /// The request is not understood, or too long.
+    BadRequest,
+    /// The peer may not ask this.
+    NoPermission,
+    /// There is no answer now; asking again may help.
+    Busy,
+    /// The configuration has errors.
+    BadConfiguration,
+}
+
+/// Whether decisions reach the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// They do.
+    Enforce,
+    /// Everything but the kernel is done.
+    Watch,
+}
+
+/// What runs, what it saw, whom it keeps out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the daemon, which can be older than the client's.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Its instance name; none for the usual one.
+    pub instance: Option<String>,
+    /// Whether it enforces.
+    pub mode: Mode,
+    /// When it started.
+    pub since: Wall,
+    /// How long ago that was, whatever the wall clock did since.
+    pub uptime_s: u64,
+    /// Where packets come from.
+    pub captures: Vec<Capture>,
+    /// Packets seen, over all captures.
+    pub packets: u64,
+    /// Packets that counted for some rule.
+    pub evidence: u64,
+    /// Packets that could not be decoded, by reason.
+    pub undecoded: BTreeMap<String, u64>,
+    /// The table of sources.
+    pub sources: Occupancy,
+    /// Incidents that are open now.
+    pub open_incidents: u64,
+    /// Incidents opened since the start.
+    pub incidents_total: u64,
+    /// Bans that the kernel holds, by action.
+    pub bans: BanCounts,
+    /// How the kernel's side does.
+    pub kernel: Kernel,
+    /// The latest alarms, newest first, at most [`Status::LATEST`].
+    pub alarms: Vec<Alarm>,
+    /// The latest incidents, newest first, at most [`Status::LATEST`].
+    pub recent_incidents: Vec<Incident>,
+    /// The latest bans, newest first, at most [`Status::LATEST`].
+    pub recent_bans: Vec<BanRow>,
+}
+
+impl Status {
+    /// How many of the latest alarms, incidents and bans a status holds: one screen of them.
+    pub const LATEST: usize = 5;
+}
+
+/// One source of packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// Its name, such as `nflog:100`.
+    pub source: String,
+    /// What its packets are unless their prefix says otherwise.
+    pub verdict: Verdict,
+    /// Packets received.
+    pub packets: u64,
+    /// Packets the kernel had no room for, from gaps in its sequence numbers.
+    pub lost: u64,
+    /// How often the socket's buffer was full (ENOBUFS): events, not packets.
+    pub overruns: u64,
+    /// Packets that could not be decoded.
+    pub undecoded: u64,
+}
+
+/// How full a bounded table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Occupancy {
+    pub used: u64,
+    pub capacity: u64,
+}
+
+/// How many bans there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the actions")]
+pub struct BanCounts {
+    pub ban: u64,
+    pub restrict: u64,
+}
+
+/// What nfban has in the kernel, and how that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The table, such as `inet nfban`; none where nothing is enforced.
+    pub table: Option<String>,
+    /// Operations the kernel refused since the start.
+    pub refused: u64,
+    /// Why it refused the latest of them.
+    pub last_error: Option<String>,
+    /// How often the table was put back after another program had removed it.
+    pub reinstalled: u64,
+}
+
+/// A ban as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanRow {
+    /// Since when.
+    pub time: Wall,
+    /// Whom.
+    pub target: Target,
+    /// What is dropped.
+    pub action: Measure,
+    /// The rule's id, or `manual`.
+    pub rule: String,
+    /// What led to it; none for a manual ban.
+    pub incident: Option<IncidentId>,
+    /// Seconds it was set to last, rounded up; none is until it is lifted.
+    pub timeout_s: Option<u64>,
+    /// Seconds left, rounded up; none is until it is lifted.
+    pub expires_s: Option<u64>,
+    /// Packets dropped so far.
+    pub packets: u64,
+    /// Octets dropped so far.
+    pub bytes: u64,
+    /// What the person said who banned by hand.
+    pub reason: Option<String>,
+}
+
+/// Everything known about one address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// What was asked about.
+    pub address: Target,
+    /// Why it is never banned, if it is protected.
+    pub protected: Option<String>,
+    /// Bans that cover it, narrowest first.
+    pub bans: Vec<BanRow>,
+    /// Its open incidents, newest first.
+    pub open_incidents: Vec<Incident>,
+    /// All its incidents that are remembered.
+    pub incidents_total: u64,
+    /// How often it was banned within the forgetting time.
+    pub repetitions: u32,
+    /// When its first packet counted, as far as it is remembered.
+    pub first_seen: Option<Wall>,
+    /// When its latest packet counted.
+    pub last_seen: Option<Wall>,
+    /// What it has been counted for and has not (yet) crossed.
+    pub counts: Vec<Count>,
+}
+
+/// How near an address is to a rule's threshold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// The rule's id.
+    pub rule: String,
+    /// What counts within the window now.
+    pub count: u64,
+    /// Where the rule fires.
+    pub threshold: u64,
+    /// The rule's window in seconds, rounded up.
+    pub window_s: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_short_objects_that_read_back() {
+        let target: Target = "192.0.2.0/24".parse().unwrap();
+        for (request, text) in [
+            (Request::Status { address: None }, r#"{"request":"status","address":null}"#),
+            (Request::Bans, r#"{"request":"bans"}"#),
+            (
+                Request::Ban { target, timeout_s: Some(3600), reason: Some("noisy".into()) },
+                r#"{"request":"ban","target":"192.0.2.0/24","timeout_s":3600,"reason":"noisy"}"#,
+            ),
+            (Request::Unban { target }, r#"{"request":"unban","target":"192.0.2.0/24"}"#),
+            (Request::UnbanAll, r#"{"request":"unban-all"}"#),
+            (Request::Reload, r#"{"request":"reload"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&request).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn a_request_with_a_key_nobody_knows_is_an_error() {
+        for text in [
+            r#"{"request":"unban","target":"192.0.2.7","for":"1h"}"#,
+            r#"{"request":"unban","target":"192.0.2.7/24"}"#,
+            r#"{"request":"flush"}"#,
+            "[]",
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_reading_changes_nothing() {
+        let target: Target = "192.0.2.7".parse().unwrap();
+        assert!(!Request::Status { address: Some(target) }.changes());
+        assert!(!Request::Bans.changes());
+        assert!(Request::Ban { target, timeout_s: None, reason: None }.changes());
+        assert!(Request::Unban { target }.changes());
+        assert!(Request::UnbanAll.changes());
+        assert!(Request::Reload.changes());
+    }
+}

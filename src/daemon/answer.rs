@@ -1,0 +1,231 @@
+//! Answers to what the command line asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Daemon, clock};
+use crate::config::Mode;
+use crate::control::protocol::{
+    self, Address, BanCounts, BanRow, Capture, Kernel, Occupancy, Refusal, Reply, Request, Status,
+};
+use crate::decide::{Measure, Standing};
+use crate::detect::Capacity;
+use crate::enforce::Held;
+use crate::report::json;
+use crate::report::target::Target;
+use crate::time::{Wall, seconds_rounded_up};
+
+/// What the kernel holds, by what was asked for.
+type InKernel = HashMap<(IpNet, Measure), Held>;
+
+impl Daemon {
+    pub(super) fn answer(&mut self, request: Request) -> Reply {
+        match request {
+            Request::Status { address: None } => self.with_kernel(Self::status),
+            Request::Status { address: Some(target) } => {
+                self.with_kernel(|this, held| this.address(target.0, held))
+            }
+            Request::Bans => self.with_kernel(|this, held| Reply::Bans { bans: this.rows(held) }),
+            Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
+            Request::Unban { target } => self.unban(target.0),
+            Request::UnbanAll => self.unban_all(),
+            Request::Reload => match self.reload() {
+                Ok(()) => Reply::Reloaded,
+                Err(why) => Reply::refused(Refusal::BadConfiguration, why),
+            },
+        }
+    }
+
+    /// Asks the kernel first, so that no answer claims what it does not hold.
+    fn with_kernel(&mut self, answer: impl FnOnce(&Self, &InKernel) -> Reply) -> Reply {
+        let held = match self.backend.held() {
+            Ok(held) => held,
+            // The whole table is gone: put it back with everything that stands, then look again.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                self.engine.reassert(clock::now(), &mut self.actions);
+                self.carry_out();
+                match self.backend.held() {
+                    Ok(held) => held,
+                    Err(error) => return kernel_is_silent(&error),
+                }
+            }
+            Err(error) => return kernel_is_silent(&error),
+        };
+        self.engine.reconcile(&held, clock::now(), &mut self.actions);
+        self.carry_out();
+        let held = held.into_iter().map(|held| ((held.target, held.measure), held)).collect();
+        answer(self, &held)
+    }
+
+    fn ban(&mut self, target: IpNet, timeout_s: Option<u64>, reason: Option<String>) -> Reply {
+        let timeout = timeout_s.map(Duration::from_secs);
+        if let Err(why) = self.engine.ban(target, timeout, reason, clock::now(), &mut self.actions) {
+            return Reply::refused(Refusal::No, why.to_string());
+        }
+        self.carry_out();
+        self.with_kernel(|this, held| {
+            let row = this.engine.ledger().find(target).and_then(|standing| row(standing, held));
+            match row {
+                Some(ban) => Reply::Banned { ban },
+                None => Reply::refused(
+                    Refusal::Busy,
+                    "the kernel has refused the ban; it is tried again (see `nfban status`)",
+                ),
+            }
+        })
+    }
+
+    fn unban(&mut self, target: IpNet) -> Reply {
+        if let Err(why) = self.engine.unban(target, &mut self.actions) {
+            return Reply::refused(Refusal::No, why.to_string());
+        }
+        self.carry_out();
+        if self.engine.ledger().find(target).is_some() {
+            return Reply::refused(Refusal::Busy, "the kernel has refused to lift the ban; try again");
+        }
+        Reply::Unbanned { targets: vec![Target(target)] }
+    }
+
+    fn unban_all(&mut self) -> Reply {
+        let before: Vec<IpNet> = self.engine.ledger().iter().map(|standing| standing.target).collect();
+        self.engine.unban_all(&mut self.actions);
+        self.carry_out();
+        let mut lifted: Vec<IpNet> =
+            before.into_iter().filter(|target| self.engine.ledger().find(*target).is_none()).collect();
+        lifted.sort_unstable();
+        Reply::Unbanned { targets: lifted.into_iter().map(Target).collect() }
+    }
+
+    fn status(&self, held: &InKernel) -> Reply {
+        let counts = self.engine.counts();
+        let captures: Vec<Capture> = self
+            .captures
+            .received()
+            .into_iter()
+            .map(|received| Capture {
+                source: format!("nflog:{}", received.group),
+                verdict: received.verdict,
+                packets: received.packets,
+                lost: received.lost,
+                overruns: received.overruns,
+                undecoded: received.undecoded,
+            })
+            .collect();
+        let undecoded: BTreeMap<String, u64> =
+            self.captures.undecoded().map(|(why, count)| (why.as_str().to_owned(), count)).collect();
+        let occupancy = self.engine.occupancy();
+        let capacity = Capacity::default();
+        let mut rows = self.rows(held);
+        let of = |measure: Measure| rows.iter().filter(|row| row.action == measure).count() as u64;
+        let bans = BanCounts { ban: of(Measure::Ban), restrict: of(Measure::Restrict) };
+        rows.truncate(Status::LATEST);
+        Reply::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            instance: self.options.instance.clone(),
+            mode: self.mode(),
+            since: Wall::from(self.started),
+            uptime_s: clock::now().boot.saturating_sub(self.started.boot).as_secs(),
+            packets: captures.iter().map(|capture| capture.packets).sum(),
+            captures,
+            evidence: counts.evidence,
+            undecoded,
+            sources: Occupancy {
+                used: u64::from(occupancy.probation) + u64::from(occupancy.tracked),
+                capacity: u64::from(capacity.probation) + u64::from(capacity.tracked),
+            },
+            open_incidents: self.engine.open_incidents() as u64,
+            incidents_total: counts.incidents,
+            bans,
+            kernel: self.kernel(),
+            alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
+            recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
+            recent_bans: rows,
+        }))
+    }
+
+    fn mode(&self) -> protocol::Mode {
+        match self.loaded.config.mode {
+            Mode::Enforce => protocol::Mode::Enforce,
+            Mode::Watch => protocol::Mode::Watch,
+        }
+    }
+
+    fn kernel(&self) -> Kernel {
+        let enforces = self.loaded.config.mode == Mode::Enforce;
+        Kernel {
+            table: enforces.then(|| self.loaded.config.nftables.table.to_string()),
+            refused: self.engine.counts().refused,
+            last_error: self
+                .engine
+                .counts()
+                .last_refusal
+                .map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
+            reinstalled: self.reinstalled,
+        }
+    }
+
+    fn address(&self, net: IpNet, held: &InKernel) -> Reply {
+        let now = clock::now();
+        let mut bans: Vec<&Standing> = self
+            .engine
+            .ledger()
+            .iter()
+            .filter(|standing| standing.target.contains(&net) || net.contains(&standing.target))
+            .collect();
+        bans.sort_unstable_by_key(|standing| std::cmp::Reverse(standing.target.prefix_len()));
+        let mut incidents: Vec<_> = self.engine.incidents_of(net).collect();
+        incidents.sort_unstable_by_key(|incident| std::cmp::Reverse(incident.time.boot));
+        let seen = self.engine.seen(net, now);
+        Reply::Address(Box::new(Address {
+            address: Target(net),
+            protected: self.engine.shielded(net).map(|why| why.reason().to_owned()),
+            bans: bans.into_iter().filter_map(|standing| row(standing, held)).collect(),
+            incidents_total: incidents.len() as u64,
+            open_incidents: incidents.iter().map(json::Incident::from).collect(),
+            repetitions: self.engine.repetitions(net, now),
+            first_seen: seen.first.map(Wall::from),
+            last_seen: seen.last.map(Wall::from),
+            counts: seen
+                .counts
+                .into_iter()
+                .map(|count| protocol::Count {
+                    rule: count.rule,
+                    count: count.count,
+                    threshold: count.threshold,
+                    window_s: seconds_rounded_up(count.window),
+                })
+                .collect(),
+        }))
+    }
+
+    /// The bans that the kernel holds, newest first.
+    fn rows(&self, held: &InKernel) -> Vec<BanRow> {
+        let mut standing: Vec<_> = self.engine.ledger().iter().collect();
+        standing.sort_unstable_by_key(|ban| (std::cmp::Reverse(ban.since.boot), ban.target));
+        standing.into_iter().filter_map(|ban| row(ban, held)).collect()
+    }
+}
+
+fn kernel_is_silent(error: &std::io::Error) -> Reply {
+    Reply::refused(Refusal::Busy, format!("the kernel does not tell what it holds: {error}"))
+}
+
+/// A ban as a listing shows it; none where the kernel does not hold it.
+fn row(standing: &Standing, held: &InKernel) -> Option<BanRow> {
+    let held = held.get(&(standing.target, standing.measure))?;
+    Some(BanRow {
+        time: Wall::from(standing.since),
+        target: Target(standing.target),
+        action: standing.measure,
+        rule: standing.rule.clone(),
+        incident: standing.incident,
+        timeout_s: standing.timeout.map(seconds_rounded_up),
+        expires_s: held.expires.map(seconds_rounded_up),
+        packets: held.packets,
+        bytes: held.bytes,
+        reason: standing.reason.clone(),
+    })
+}

@@ -1,0 +1,239 @@
+//! The configured captures: NFLOG groups on one socket, their packets decoded and given to the engine.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use super::{StartError, clock};
+use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Settings, Statistics};
+use crate::config;
+use crate::decode::{self, Undecoded};
+use crate::engine::{Action, Engine};
+use crate::packet::{Observation, Verdict};
+
+/// How long a group that another process holds is asked for again: a child between fork and exec holds ours for a moment.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One group with what the configuration says of it.
+#[derive(Debug, Clone)]
+struct Group {
+    settings: Settings,
+    verdict: Verdict,
+    undecoded: u64,
+}
+
+/// All NFLOG groups.
+pub(super) struct Captures {
+    capture: Option<Capture>,
+    groups: Vec<Group>,
+    interfaces: Interfaces,
+    undecoded: [u64; Undecoded::ALL.len()],
+    /// What earlier sockets of this run had counted, when groups were opened again.
+    before: Statistics,
+}
+
+/// What was received of one group.
+pub(super) struct Received {
+    pub(super) group: u16,
+    pub(super) verdict: Verdict,
+    pub(super) packets: u64,
+    pub(super) lost: u64,
+    pub(super) overruns: u64,
+    pub(super) undecoded: u64,
+}
+
+impl Captures {
+    pub(super) fn open(captures: &[config::Capture]) -> Result<Self, StartError> {
+        let interfaces =
+            Interfaces::open().map_err(|error| StartError::needs("look up interface names", error))?;
+        let groups = groups_of(captures)?;
+        let capture = bind(captures, &groups).map_err(|error| match &error {
+            error if error.is_permission() => StartError::NoPermission {
+                what: "open the NFLOG groups".to_owned(),
+                source: error.to_string().into(),
+            },
+            _ => StartError::needs("open the NFLOG groups", error),
+        })?;
+        Ok(Self { capture, groups, interfaces, undecoded: [0; _], before: Statistics::default() })
+    }
+
+    /// Captures something else; on failure what was captured before goes on.
+    pub(super) fn replace(
+        &mut self,
+        new: &[config::Capture],
+        old: &[config::Capture],
+    ) -> Result<(), StartError> {
+        let groups = groups_of(new)?;
+        self.close();
+        match bind(new, &groups) {
+            Ok(capture) => {
+                self.capture = capture;
+                self.groups = groups;
+                Ok(())
+            }
+            Err(error) => {
+                self.reopen(old);
+                Err(StartError::needs("open the NFLOG groups", error))
+            }
+        }
+    }
+
+    /// Opens the same groups anew.
+    pub(super) fn reopen(&mut self, captures: &[config::Capture]) {
+        self.close();
+        match bind(captures, &self.groups) {
+            Ok(capture) => self.capture = capture,
+            Err(error) => {
+                error!("cannot open the NFLOG groups: {error}; no packets are seen until a reload succeeds")
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(capture) = self.capture.take() else { return };
+        let last = capture.statistics();
+        self.before.overruns += last.overruns;
+        for group in last.groups {
+            match self.before.groups.iter_mut().find(|known| known.group == group.group) {
+                Some(known) => {
+                    known.packets += group.packets;
+                    known.lost += group.lost;
+                }
+                None => self.before.groups.push(group),
+            }
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.capture.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Interfaces may have been renamed.
+    pub(super) fn forget_interfaces(&mut self) {
+        self.interfaces.forget();
+    }
+
+    /// Takes in what waits, at most a bounded number of datagrams.
+    pub(super) fn receive(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) -> io::Result<()> {
+        let Self { capture, groups, interfaces, undecoded, .. } = self;
+        let Some(capture) = capture else { return Ok(()) };
+        let _ = capture.receive(&mut |delivery: Delivery<'_>| {
+            let group = groups.iter_mut().find(|group| group.settings.group == delivery.group);
+            let packet = match decode::ip(delivery.payload, None) {
+                Ok(packet) => packet,
+                Err(why) => {
+                    if let Some(count) = undecoded.get_mut(why.index()) {
+                        *count += 1;
+                    }
+                    if let Some(group) = group {
+                        group.undecoded += 1;
+                    }
+                    return;
+                }
+            };
+            let by_group = group.map_or(Verdict::Refused, |group| group.verdict);
+            let (iif, oif) = interfaces.names(delivery.iif, delivery.oif);
+            let observation = Observation {
+                packet,
+                verdict: Verdict::from_prefix(delivery.prefix).unwrap_or(by_group),
+                pkttype: delivery.pkttype(),
+                iif,
+                oif,
+                prefix: delivery.prefix,
+            };
+            engine.observe(&observation, clock::now(), actions);
+        })?;
+        Ok(())
+    }
+
+    /// What was received so far, a group each.
+    pub(super) fn received(&self) -> Vec<Received> {
+        let now = self.capture.as_ref().map(Capture::statistics).unwrap_or_default();
+        let overruns = now.overruns + self.before.overruns;
+        self.groups
+            .iter()
+            .map(|group| {
+                let number = group.settings.group;
+                let parts = now.groups.iter().chain(&self.before.groups).filter(|part| part.group == number);
+                let (packets, lost) =
+                    parts.fold((0, 0), |sum, part| (sum.0 + part.packets, sum.1 + part.lost));
+                Received {
+                    group: number,
+                    verdict: group.verdict,
+                    packets,
+                    lost,
+                    overruns,
+                    undecoded: group.undecoded,
+                }
+            })
+            .collect()
+    }
+
+    /// Packets that could not be decoded, by reason.
+    pub(super) fn undecoded(&self) -> impl Iterator<Item = (Undecoded, u64)> {
+        Undecoded::ALL.into_iter().zip(self.undecoded).filter(|(_, count)| *count > 0)
+    }
+
+    /// A line a group for the log.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let groups = self.groups.iter().map(|group| {
+            format!("NFLOG group {}: packets are {}", group.settings.group, group.verdict.as_str())
+        });
+        groups.collect()
+    }
+}
+
+fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
+    let mut groups = Vec::new();
+    for capture in captures {
+        let config::Capture::Nflog(nflog) = capture else {
+            return Err(StartError::needs(
+                "open the captures",
+                "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`",
+            ));
+        };
+        groups.extend(nflog.groups.iter().map(|&group| Group {
+            settings: Settings {
+                snaplen: u16::try_from(nflog.snaplen).unwrap_or(u16::MAX - 4),
+                queue_threshold: nflog.queue_threshold,
+                flush_timeout_cs: u32::try_from(nflog.flush_timeout.as_millis() / 10).unwrap_or(u32::MAX),
+                ..Settings::new(group)
+            },
+            verdict: nflog.verdict,
+            undecoded: 0,
+        }));
+    }
+    Ok(groups)
+}
+
+fn bind(captures: &[config::Capture], groups: &[Group]) -> Result<Option<Capture>, OpenError> {
+    if groups.is_empty() {
+        return Ok(None);
+    }
+    // One socket has one buffer: the largest that was asked for.
+    let buffers = captures.iter().filter_map(|capture| match capture {
+        config::Capture::Nflog(nflog) => usize::try_from(nflog.buffer).ok(),
+        _ => None,
+    });
+    let buffer = buffers.max().unwrap_or(crate::capture::nflog::RECEIVE_BUFFER);
+    let settings: Vec<Settings> = groups.iter().map(|group| group.settings.clone()).collect();
+    let deadline = clock::now().boot + PATIENCE;
+    let capture = loop {
+        match Capture::open(&settings, buffer) {
+            Err(OpenError::Taken { .. }) if clock::now().boot < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => break result?,
+        }
+    };
+    let granted = capture.receive_buffer();
+    if granted.granted < granted.asked {
+        warn!(
+            "the receive buffer is {} octets and not {}: packets of a burst may be lost (raise sysctl net.core.rmem_max)",
+            granted.granted, granted.asked
+        );
+    }
+    Ok(Some(capture))
+}

@@ -1,0 +1,393 @@
+//! `nfban run`: packets in from the kernel, decisions out to it, questions answered in between.
+//!
+//! One thread owns the capture sockets, the engine and the nftables socket, so that between a packet and its ban lies
+//! no hand-over: it polls, takes in what there is, enforces what follows in one transaction, and polls again. The
+//! control socket has a thread of its own and only leaves requests.
+
+mod answer;
+mod backend;
+mod capture;
+mod clock;
+mod signals;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{error, info, warn};
+
+use self::backend::Backend;
+use self::capture::Captures;
+use self::signals::{Signal, Signals};
+use crate::config::{Config, Mode, Problems, Trust};
+use crate::control::inbox::Inbox;
+use crate::control::listener::Listener;
+use crate::control::server::{Limits, Server};
+use crate::detect::rule::Rule;
+use crate::detect::{Capacity, Seed};
+use crate::engine::{Action, Engine};
+use crate::event::{self, Event};
+use crate::host::{HostFacts, Watch};
+use crate::report::text;
+use crate::setup;
+use crate::time::Stamp;
+
+/// How `nfban run` was asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Decide everything, change nothing in the kernel.
+    pub dry_run: bool,
+    /// A name of its own for table and socket, beside another daemon.
+    pub instance: Option<String>,
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration or a rule has errors.
+    #[error("{}: the configuration has errors; `nfban check` shows them", .0.display())]
+    Configuration(PathBuf, Problems),
+    /// Something it needs is not to be had.
+    #[error("{what}: {source}")]
+    Needs {
+        /// What was being done.
+        what: String,
+        /// What stood in the way.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system does not allow it.
+    #[error("{what}: {source}")]
+    NoPermission {
+        /// What was being done.
+        what: String,
+        /// What stood in the way.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StartError {
+    fn needs(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Needs { what: what.into(), source: source.into() }
+    }
+}
+
+/// Changes of addresses and routes come in bursts; they are gathered for this long.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How many of the latest incidents and alarms a status shows.
+const LATEST: usize = crate::control::protocol::Status::LATEST;
+
+/// A configuration with its rules, as it was read.
+#[derive(Debug, Clone, PartialEq)]
+struct Loaded {
+    config: Config,
+    rules: Vec<Rule>,
+}
+
+fn load(options: &Options) -> Result<Loaded, Problems> {
+    let trust = Trust::OwnOrRoots;
+    let (mut config, warnings) = Config::load_from(&options.config, trust)?;
+    let rules =
+        crate::config::rules::load_from(crate::config::rules::SHIPPED, &config.rules.directory, trust)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    if options.dry_run {
+        config.mode = Mode::Watch;
+    }
+    if let Some(instance) = &options.instance {
+        config.nftables.table.name = format!("nfban_{instance}");
+        config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
+    }
+    Ok(Loaded { config, rules })
+}
+
+/// The daemon's whole state.
+struct Daemon {
+    options: Options,
+    loaded: Loaded,
+    host: HostFacts,
+    engine: Engine,
+    backend: Backend,
+    captures: Captures,
+    watch: Watch,
+    inbox: Inbox,
+    /// Boot time at which the host's facts are to be read again.
+    refresh_at: Option<Duration>,
+    started: Stamp,
+    reinstalled: u64,
+    latest: Latest,
+    actions: Vec<Action>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start. What goes wrong later is reported and retried.
+pub fn run(options: Options) -> Result<(), StartError> {
+    // Before any thread exists, so that none of them is chosen for a signal's default action.
+    let signals = Signals::install().map_err(|error| StartError::needs("catch signals", error))?;
+    let loaded =
+        load(&options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    // The socket first: a second daemon on it must not touch the kernel.
+    let (_server, inbox) = serve(&loaded.config.control.socket, &loaded.config.control.group)?;
+    let mut daemon = Daemon::start(options, loaded, inbox)?;
+    daemon.announce();
+    notify(&[sd_notify::NotifyState::Ready]);
+    daemon.work(&signals);
+    notify(&[sd_notify::NotifyState::Stopping]);
+    info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len());
+    Ok(())
+}
+
+fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {
+    let what = || format!("open the control socket {}", socket.display());
+    // The group may not exist where nfban runs without its package; then the socket keeps the process's own group.
+    let gid = crate::host::group_id(group);
+    let listener = Listener::bind(socket, gid).map_err(|error| StartError::needs(what(), error))?;
+    Server::start(listener, Limits::default()).map_err(|error| StartError::needs(what(), error))
+}
+
+/// Tells the service manager, where there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!("cannot tell the service manager: {error}");
+    }
+}
+
+impl Daemon {
+    fn start(options: Options, loaded: Loaded, inbox: Inbox) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        // Changes are watched for before the facts are read: none falls in between.
+        let watch = Watch::open().map_err(|error| StartError::needs("watch addresses and routes", error))?;
+        let host =
+            HostFacts::read().map_err(|error| StartError::needs("read addresses and routes", error))?;
+        let rules = setup::ruleset(config, &loaded.rules)
+            .map_err(|error| StartError::needs("compile the rules", error))?;
+        let settings = setup::engine(config, &host);
+        let mut engine = Engine::new(rules, settings, Capacity::default(), Seed::Random);
+        let mut backend = Backend::open(config, &host)?;
+        let mut actions = Vec::new();
+        let started = clock::now();
+        match backend.held() {
+            Ok(held) => engine.reconcile(&held, started, &mut actions),
+            Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
+        }
+        let captures = Captures::open(&config.capture)?;
+        Ok(Self {
+            options,
+            loaded,
+            host,
+            engine,
+            backend,
+            captures,
+            watch,
+            inbox,
+            refresh_at: None,
+            started,
+            reinstalled: 0,
+            latest: Latest::default(),
+            actions,
+        })
+    }
+
+    fn announce(&self) {
+        let config = &self.loaded.config;
+        let doing = match config.mode {
+            Mode::Enforce => format!("filling table {}", config.nftables.table),
+            Mode::Watch => "watching: nothing in the kernel is changed".to_owned(),
+        };
+        info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.rules.len(), doing);
+        for line in self.captures.describe() {
+            info!("{line}");
+        }
+    }
+
+    fn work(&mut self, signals: &Signals) {
+        let watchdog = sd_notify::watchdog_enabled();
+        loop {
+            let woken = self.wait(signals, watchdog.map(|every| every / 2));
+            if watchdog.is_some() {
+                notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+            for signal in signals.pending() {
+                match signal {
+                    Signal::Stop => return,
+                    Signal::Reload => match self.reload() {
+                        Ok(()) => info!("configuration reloaded"),
+                        Err(why) => warn!("configuration not reloaded, the old one goes on: {why}"),
+                    },
+                }
+            }
+            if woken.packets {
+                self.take_packets();
+            }
+            if woken.host && self.watch.changed() {
+                self.refresh_at.get_or_insert(clock::now().boot + GATHER);
+            }
+            while let Some((request, responder)) = self.inbox.try_next() {
+                let reply = self.answer(request);
+                responder.send(reply);
+            }
+            self.do_due();
+        }
+    }
+
+    /// Waits for packets, signals, requests or the next deadline.
+    fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
+        let now = clock::now().boot;
+        let due = [self.engine.next_deadline(), self.refresh_at].into_iter().flatten().min();
+        let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
+        let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
+        let capture = self.captures.as_fd();
+        let mut fds = vec![
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&self.inbox, PollFlags::IN),
+            PollFd::new(&self.watch, PollFlags::IN),
+        ];
+        fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => error!("poll: {error}"),
+        }
+        let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Woken { host: ready(2), packets: ready(3) }
+    }
+
+    fn take_packets(&mut self) {
+        // Where more wait than one round takes, poll returns at once: requests and signals get their turn under flood.
+        let received = self.captures.receive(&mut self.engine, &mut self.actions);
+        self.carry_out();
+        if let Err(error) = received {
+            error!("reading packets failed: {error}; opening the groups again");
+            self.captures.reopen(&self.loaded.config.capture);
+        }
+    }
+
+    fn do_due(&mut self) {
+        let now = clock::now();
+        if self.refresh_at.is_some_and(|at| at <= now.boot) {
+            self.refresh_at = None;
+            self.refresh_host();
+        }
+        self.engine.advance(now, &mut self.actions);
+        self.carry_out();
+    }
+
+    /// Reads addresses, routes and resolvers again, and protects what is new before anything else.
+    fn refresh_host(&mut self) {
+        match HostFacts::read() {
+            Ok(host) => {
+                self.captures.forget_interfaces();
+                if host != self.host {
+                    self.host = host;
+                    self.apply_settings();
+                }
+            }
+            Err(error) => warn!("cannot read addresses and routes: {error}"),
+        }
+    }
+
+    fn apply_settings(&mut self) {
+        let config = &self.loaded.config;
+        if let Err(error) = self.backend.reconfigure(config, &self.host) {
+            warn!("cannot change the protected addresses in the kernel: {error}");
+        }
+        self.engine.reconfigure(setup::engine(config, &self.host), &mut self.actions);
+        self.carry_out();
+    }
+
+    /// Does what the engine asked for until it asks for nothing more.
+    fn carry_out(&mut self) {
+        loop {
+            let Self { engine, actions, backend, latest, .. } = self;
+            engine.settle(actions, |changes| backend.apply(changes), clock::now, |event| latest.tell(event));
+            let reinstalled = backend.reinstalled();
+            if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
+                return;
+            }
+            warn!("another program had removed the table; it is installed again with all bans");
+            engine.reassert(clock::now(), actions);
+        }
+    }
+
+    /// Takes a new configuration if it is good; else everything stays as it is.
+    fn reload(&mut self) -> Result<(), String> {
+        let new = load(&self.options).map_err(|problems| {
+            for problem in problems.iter() {
+                warn!("{problem}");
+            }
+            "it has errors; `nfban check` shows them".to_owned()
+        })?;
+        let old = &self.loaded;
+        if new.config.control != old.config.control || new.config.nftables.table != old.config.nftables.table
+        {
+            return Err("the control socket or the table changed; restart for that".to_owned());
+        }
+        let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
+        let rebuild_backend =
+            (new.config.mode, &new.config.nftables) != (old.config.mode, &old.config.nftables);
+        if new.config.capture != old.config.capture {
+            self.captures
+                .replace(&new.config.capture, &old.config.capture)
+                .map_err(|error| error.to_string())?;
+        }
+        let rules_changed = new.rules != old.rules || new.config.traps != old.config.traps;
+        if rebuild_backend {
+            let backend = Backend::open(&new.config, &self.host).map_err(|error| error.to_string())?;
+            std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
+        }
+        self.loaded = new;
+        if rules_changed {
+            let settings = setup::engine(&self.loaded.config, &self.host);
+            self.engine.replace_rules(rules, settings, Capacity::default(), clock::now(), &mut self.actions);
+        }
+        self.apply_settings();
+        if rebuild_backend {
+            self.engine.reassert(clock::now(), &mut self.actions);
+            self.carry_out();
+        }
+        Ok(())
+    }
+}
+
+/// What poll found.
+#[derive(Debug, Clone, Copy)]
+struct Woken {
+    host: bool,
+    packets: bool,
+}
+
+/// The latest of what was told.
+#[derive(Default)]
+struct Latest {
+    incidents: VecDeque<event::Incident>,
+    alarms: VecDeque<event::Alarm>,
+}
+
+impl Latest {
+    fn tell(&mut self, event: Event) {
+        let words = text::describe(&event);
+        match event {
+            Event::Alarm(alarm) => {
+                warn!("{words}");
+                remember(&mut self.alarms, alarm);
+            }
+            Event::Incident(incident) => {
+                info!("{words}");
+                remember(&mut self.incidents, incident);
+            }
+            _ => info!("{words}"),
+        }
+    }
+}
+
+fn remember<T>(latest: &mut VecDeque<T>, item: T) {
+    latest.truncate(LATEST - 1);
+    latest.push_front(item);
+}

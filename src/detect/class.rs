@@ -1,0 +1,271 @@
+//! What a packet would be evidence of, judged from the packet alone.
+//!
+//! The table is `docs/detection.md`; the order of the tests below is its order, the first match decides.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crate::address::AddressSet;
+use crate::filter::{Class, Filter};
+use crate::packet::{
+    Fragment, Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol,
+};
+
+/// What one packet says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It counts as a packet of this class.
+    Evidence(Class),
+    /// It counts as nothing, and why.
+    Exempt(Exemption),
+}
+
+macro_rules! exemptions {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
+        /// Why a packet is no evidence.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Exemption { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Exemption {
+            /// Every reason, in the order of their discriminants.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$name),+];
+
+            /// The word that stands for it in listings.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+        }
+    };
+}
+
+exemptions! {
+    /// The source is an unspecified, loopback or multicast address.
+    NobodysAddress = "nobodys-address",
+    /// The source is one of our own addresses, a gateway or a resolver.
+    Protected = "protected",
+    /// The configuration says to ignore such packets.
+    Ignored = "ignored",
+    /// The port is published (`services`).
+    Published = "published",
+    /// Something listens there, or was seen to answer.
+    Listening = "listening",
+    /// The packet went to a multicast or broadcast address.
+    Group = "group",
+    /// A fragment without a transport header.
+    Fragment = "fragment",
+    /// RST, SYN+ACK, ICMP errors and the like: answers to what we sent, or to what others sent in our name.
+    Answer = "answer",
+    /// A segment or datagram that looks like the rest of an ended conversation.
+    Late = "late",
+    /// An accepted packet of a kind no rule counts.
+    Accepted = "accepted",
+    /// The record tells of a packet and not what the firewall did with it.
+    Unjudged = "unjudged",
+    /// A protocol or message that ordinary hosts send.
+    Ordinary = "ordinary",
+}
+
+/// Ports by transport protocol; ranges are merged into one bit a port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ports {
+    tables: Vec<(u8, Box<[u64]>)>,
+}
+
+impl Ports {
+    /// Of pairs of an IP protocol and ports.
+    #[must_use]
+    pub fn new<'a>(ports: impl IntoIterator<Item = &'a (u8, RangeInclusive<u16>)>) -> Self {
+        let mut this = Self::default();
+        for (protocol, range) in ports {
+            range.clone().for_each(|port| this.insert(*protocol, port));
+        }
+        this
+    }
+
+    /// Adds one port.
+    pub fn insert(&mut self, protocol: u8, port: u16) {
+        let at = self.tables.iter().position(|table| table.0 == protocol).unwrap_or_else(|| {
+            self.tables.push((protocol, vec![0; 1024].into_boxed_slice()));
+            self.tables.len() - 1
+        });
+        if let Some(word) = self.tables.get_mut(at).and_then(|table| table.1.get_mut(usize::from(port >> 6)))
+        {
+            *word |= 1 << (port & 63);
+        }
+    }
+
+    /// Whether the port is one of them.
+    #[must_use]
+    pub fn contains(&self, protocol: u8, port: u16) -> bool {
+        self.tables
+            .iter()
+            .find(|table| table.0 == protocol)
+            .and_then(|table| table.1.get(usize::from(port >> 6)))
+            .is_some_and(|word| word >> (port & 63) & 1 == 1)
+    }
+}
+
+/// What of ourselves decides whether a packet is evidence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Nobody's addresses ([`crate::address::never_a_host`]).
+    pub nobody: AddressSet,
+    /// Our own addresses, gateways, resolvers.
+    pub protected: AddressSet,
+    /// Directed broadcast addresses of our links.
+    pub broadcasts: AddressSet,
+    /// Published ports.
+    pub services: Ports,
+    /// The administrator's `ignore` filters.
+    pub ignore: Vec<Filter>,
+}
+
+/// Source ports from which the answers of well-known services come; below 1024 all of them.
+const SERVICE: [u16; 25] = [
+    1194, 1433, 1521, 1935, 2049, 3128, 3306, 3389, 3478, 4500, 5060, 5222, 5223, 5228, 5432, 6379, 6443,
+    8080, 8443, 8883, 9092, 9200, 11211, 27017, 51820,
+];
+
+/// Protocols that ordinary hosts and routers send: ICMP, IGMP, IP in IP, TCP, UDP, IPv6, GRE, ESP, AH, ICMPv6,
+/// EIGRP, OSPF, PIM, VRRP, SCTP, UDP-Lite.
+const ORDINARY: [u8; 16] = [1, 2, 4, 6, 17, 41, 47, 50, 51, 58, 88, 89, 103, 112, 132, 136];
+
+fn from_service_port(sport: u16) -> bool {
+    sport < 1024 || SERVICE.binary_search(&sport).is_ok()
+}
+
+/// Whether a SYN carries fewer options than any common stack's connect(), or an IPv4 one lacks DF: the style of
+/// programs that make their own packets. A label, never guilt.
+#[must_use]
+pub fn is_raw(packet: &Packet) -> bool {
+    let options = packet.length.saturating_sub(u32::from(packet.header_length)).saturating_sub(20);
+    (packet.saddr.is_ipv4() && !packet.dont_fragment) || options < 8
+}
+
+/// Judges one packet. `twin` tells whether a segment repeats the sequence number of the source's previous one to
+/// another port; it is asked only where the answer matters.
+#[must_use]
+pub fn judge(
+    observation: &Observation<'_>,
+    ours: &Surroundings,
+    twin: impl FnOnce(&Tcp) -> bool,
+) -> Judgement {
+    use Judgement::{Evidence, Exempt};
+
+    let packet = &observation.packet;
+    if ours.nobody.contains(packet.saddr) {
+        return Exempt(Exemption::NobodysAddress);
+    }
+    if observation.verdict != Verdict::Outbound && ours.protected.contains(packet.saddr) {
+        return Exempt(Exemption::Protected);
+    }
+    let accepted = observation.verdict == Verdict::Accepted;
+    if let Some((_, dport)) = packet.ports()
+        && !accepted
+        && ours.services.contains(packet.protocol, dport)
+    {
+        return Exempt(Exemption::Published);
+    }
+    let judgement = by_headers(observation, ours, twin);
+    match judgement {
+        Evidence(class) if accepted && class != Class::Syn => Exempt(Exemption::Accepted),
+        // A packet that is no evidence anyway is not worth the walk over the filters.
+        Evidence(class) if ours.ignore.iter().any(|filter| filter.matches(observation, Some(class))) => {
+            Exempt(Exemption::Ignored)
+        }
+        other => other,
+    }
+}
+
+fn by_headers(
+    observation: &Observation<'_>,
+    ours: &Surroundings,
+    twin: impl FnOnce(&Tcp) -> bool,
+) -> Judgement {
+    use Judgement::{Evidence, Exempt};
+
+    let packet = &observation.packet;
+    let group = observation.pkttype != Pkttype::Unicast
+        || is_group_address(packet.daddr)
+        || ours.broadcasts.contains(packet.daddr);
+    let echo_request = matches!(
+        (packet.protocol, packet.transport),
+        (protocol::ICMP, Transport::Icmp(Icmp { kind: 8, .. }))
+            | (protocol::ICMPV6, Transport::Icmp(Icmp { kind: 128, .. }))
+    );
+    if group {
+        return if echo_request { Evidence(Class::Smurf) } else { Exempt(Exemption::Group) };
+    }
+    if matches!(packet.fragment, Some(Fragment { offset: 1.., .. })) {
+        return Exempt(Exemption::Fragment);
+    }
+    match packet.transport {
+        Transport::Icmp(_) if echo_request => Evidence(Class::Echo),
+        Transport::Icmp(icmp) => match (packet.protocol, icmp.kind) {
+            // Router solicitation, timestamp, information, address mask (RFC 792, 950, 1256); node information (RFC 4620).
+            (protocol::ICMP, 10 | 13 | 15 | 17) | (protocol::ICMPV6, 139) => Evidence(Class::Probe),
+            _ => Exempt(Exemption::Answer),
+        },
+        Transport::Tcp(tcp) => judge_tcp(&tcp, twin),
+        Transport::Udp(udp) if packet.protocol == protocol::UDP => judge_udp(&udp, packet.ttl),
+        _ if ORDINARY.binary_search(&packet.protocol).is_ok() => Exempt(Exemption::Ordinary),
+        _ => Evidence(Class::Proto),
+    }
+}
+
+fn is_group_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
+fn judge_tcp(tcp: &Tcp, twin: impl FnOnce(&Tcp) -> bool) -> Judgement {
+    use Judgement::{Evidence, Exempt};
+    use TcpFlags as F;
+
+    let flags = tcp.flags;
+    let impossible = flags.any(F::RESERVED)
+        || flags.all(F::SYN | F::FIN)
+        || flags.all(F::SYN | F::RST)
+        || flags.all(F::FIN | F::RST)
+        || (flags.all(F::SYN | F::URG) && !flags.any(F::ACK));
+    if impossible {
+        return Evidence(Class::Bogus);
+    }
+    if flags.any(F::RST) || flags.all(F::SYN | F::ACK) {
+        return Exempt(Exemption::Answer);
+    }
+    if flags.any(F::SYN) {
+        return Evidence(Class::Syn);
+    }
+    if !flags.any(F::ACK) {
+        return Evidence(match flags.0 & (F::FIN | F::PSH | F::URG) {
+            0 => Class::Null,
+            F::FIN => Class::Fin,
+            _ => Class::Xmas,
+        });
+    }
+    // No client is given a port below 1024, so nothing late goes there. Above, what comes from a service's port or goes
+    // to the upper ephemeral range is the end of a conversation, unless two such segments share a sequence number.
+    let may_be_late = tcp.dport >= 1024;
+    if may_be_late && !twin(tcp) && (tcp.dport >= 32768 || from_service_port(tcp.sport)) {
+        return Exempt(Exemption::Late);
+    }
+    Evidence(if flags.any(F::FIN) { Class::Finack } else { Class::Ack })
+}
+
+fn judge_udp(udp: &Udp, ttl: u8) -> Judgement {
+    use Judgement::{Evidence, Exempt};
+
+    if udp.dport < 1024 {
+        return Evidence(Class::Udp);
+    }
+    // 12 octets are a DNS header, the least an answer of a service carries; scanners send less.
+    if from_service_port(udp.sport) && udp.length.saturating_sub(8) >= 12 {
+        return Exempt(Exemption::Late);
+    }
+    let traced = ((33434..=33625).contains(&udp.dport) && ttl <= 30) || (udp.dport >= 33000 && ttl <= 5);
+    Evidence(if traced { Class::Trace } else { Class::Udp })
+}

@@ -1,0 +1,269 @@
+//! Judgement and counting, against tables and a naive oracle.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::class::{Exemption, Judgement, Surroundings, judge};
+use super::window::{Distinct, Probe, Rate};
+use crate::address::never_a_host;
+use crate::filter::Class;
+use crate::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
+use crate::time::Stamp;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        nobody: never_a_host().into_iter().collect(),
+        protected: ["203.0.113.5/32".parse().unwrap()].into_iter().collect(),
+        broadcasts: ["203.0.113.255/32".parse().unwrap()].into_iter().collect(),
+        services: super::class::Ports::new(&[(protocol::TCP, 443..=443), (protocol::UDP, 51820..=51820)]),
+        ignore: Vec::new(),
+    }
+}
+
+fn packet(transport: Transport) -> Packet {
+    let (protocol, length) = match transport {
+        Transport::Tcp(_) => (protocol::TCP, 60),
+        Transport::Udp(udp) => (protocol::UDP, 20 + u32::from(udp.length)),
+        Transport::Icmp(_) => (protocol::ICMP, 84),
+        Transport::Opaque => (200, 40),
+    };
+    Packet {
+        saddr: IpAddr::from([192, 0, 2, 7]),
+        daddr: IpAddr::from([203, 0, 113, 5]),
+        length,
+        header_length: 20,
+        ttl: 57,
+        dont_fragment: true,
+        fragment: None,
+        protocol,
+        transport,
+    }
+}
+
+fn observed(packet: Packet) -> Observation<'static> {
+    let (verdict, pkttype) = (Verdict::Refused, Pkttype::Unicast);
+    Observation { packet, verdict, pkttype, iif: "eth0", oif: "", prefix: b"" }
+}
+
+fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {
+    packet(Transport::Tcp(Tcp { sport, dport, sequence: Some(1), flags: TcpFlags(flags), window: 1024 }))
+}
+
+fn udp(sport: u16, dport: u16, length: u16, ttl: u8) -> Packet {
+    Packet { ttl, ..packet(Transport::Udp(Udp { sport, dport, length })) }
+}
+
+fn judged(packet: Packet) -> Judgement {
+    judge(&observed(packet), &surroundings(), |_| false)
+}
+
+/// The table of TCP flags once more, written as a person reads it: the six classic bits in words.
+fn class_of_flags(words: &str) -> Option<Class> {
+    let has = |word: &str| words.split(' ').any(|other| other == word);
+    let (fin, syn, rst, psh, ack, urg) =
+        (has("fin"), has("syn"), has("rst"), has("psh"), has("ack"), has("urg"));
+    if (syn && (fin || rst || (urg && !ack))) || (fin && rst) {
+        return Some(Class::Bogus);
+    }
+    match (syn, rst, ack) {
+        (_, true, _) | (true, _, true) => None,
+        (true, false, false) => Some(Class::Syn),
+        (false, false, true) => Some(if fin { Class::Finack } else { Class::Ack }),
+        (false, false, false) => Some(match (fin, psh, urg) {
+            (false, false, false) => Class::Null,
+            (true, false, false) => Class::Fin,
+            _ => Class::Xmas,
+        }),
+    }
+}
+
+#[test]
+fn all_64_flag_combinations_are_classed_and_congestion_bits_change_none() {
+    let names = ["fin", "syn", "rst", "psh", "ack", "urg"];
+    for bits in 0..64_u16 {
+        let words: Vec<_> =
+            names.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, name)| *name).collect();
+        let expected = class_of_flags(&words.join(" "))
+            .map_or(Judgement::Exempt(Exemption::Answer), Judgement::Evidence);
+        for congestion in 0..8_u16 {
+            assert_eq!(
+                judged(tcp(40000, 22, bits | congestion << 6)),
+                expected,
+                "{words:?} with ECN bits {congestion:03b}"
+            );
+        }
+        for reserved in 1..8_u16 {
+            let flags = bits | reserved << 9;
+            assert_eq!(judged(tcp(40000, 22, flags)), Judgement::Evidence(Class::Bogus), "{flags:#05x}");
+        }
+    }
+}
+
+#[test]
+fn a_modern_syn_with_accurate_ecn_is_a_plain_syn() {
+    let accecn = TcpFlags::SYN | TcpFlags::AE | TcpFlags::CWR | TcpFlags::ECE;
+    assert_eq!(judged(tcp(40000, 22, accecn)), Judgement::Evidence(Class::Syn));
+}
+
+#[test]
+fn a_segment_from_a_service_or_to_an_ephemeral_port_is_late_unless_it_is_a_twin() {
+    let late = Judgement::Exempt(Exemption::Late);
+    let finack = TcpFlags::FIN | TcpFlags::ACK;
+    assert_eq!(judged(tcp(443, 4000, TcpFlags::ACK)), late);
+    assert_eq!(judged(tcp(8443, 4000, finack)), late);
+    assert_eq!(judged(tcp(50000, 33000, finack)), late);
+    assert_eq!(judged(tcp(50000, 4000, finack)), Judgement::Evidence(Class::Finack));
+    // No client is given a port below 1024: -g 443 buys nothing there.
+    assert_eq!(judged(tcp(443, 22, TcpFlags::ACK)), Judgement::Evidence(Class::Ack));
+    let twin = judge(&observed(tcp(443, 4000, TcpFlags::ACK)), &surroundings(), |_| true);
+    assert_eq!(twin, Judgement::Evidence(Class::Ack));
+}
+
+#[test]
+fn an_answer_of_a_service_is_late_and_a_short_datagram_is_a_probe() {
+    assert_eq!(judged(udp(53, 40000, 8 + 12, 57)), Judgement::Exempt(Exemption::Late));
+    assert_eq!(judged(udp(53, 40000, 8 + 11, 57)), Judgement::Evidence(Class::Udp));
+    assert_eq!(judged(udp(53, 161, 100, 57)), Judgement::Evidence(Class::Udp));
+    assert_eq!(judged(udp(40000, 33434, 40, 30)), Judgement::Evidence(Class::Trace));
+    assert_eq!(judged(udp(40000, 33434, 40, 31)), Judgement::Evidence(Class::Udp));
+    assert_eq!(judged(udp(40000, 60000, 40, 5)), Judgement::Evidence(Class::Trace));
+}
+
+#[test]
+fn what_is_published_protected_or_for_a_group_is_no_evidence() {
+    let syn = tcp(40000, 22, TcpFlags::SYN);
+    for (changed, why) in [
+        (tcp(40000, 443, TcpFlags::SYN), Exemption::Published),
+        (tcp(40000, 443, TcpFlags::SYN | TcpFlags::FIN), Exemption::Published),
+        (Packet { saddr: IpAddr::from([203, 0, 113, 5]), ..syn }, Exemption::Protected),
+        (Packet { saddr: IpAddr::from(Ipv4Addr::UNSPECIFIED), ..syn }, Exemption::NobodysAddress),
+        (Packet { saddr: IpAddr::from([127, 0, 0, 1]), ..syn }, Exemption::NobodysAddress),
+        (Packet { saddr: "ff02::1".parse().unwrap(), ..syn }, Exemption::NobodysAddress),
+        (Packet { daddr: IpAddr::from([224, 0, 0, 251]), ..syn }, Exemption::Group),
+        (Packet { daddr: IpAddr::from([203, 0, 113, 255]), ..syn }, Exemption::Group),
+        (Packet { daddr: IpAddr::from([255, 255, 255, 255]), ..udp(68, 67, 300, 64) }, Exemption::Group),
+    ] {
+        assert_eq!(judged(changed), Judgement::Exempt(why), "{changed:?}");
+    }
+    let broadcast = Observation { pkttype: Pkttype::Broadcast, ..observed(syn) };
+    assert_eq!(judge(&broadcast, &surroundings(), |_| false), Judgement::Exempt(Exemption::Group));
+    // An accepted SYN to a published port is what some rules count; nothing else that was accepted is.
+    let accepted = |packet| Observation { verdict: Verdict::Accepted, ..observed(packet) };
+    let to_service = accepted(tcp(40000, 443, TcpFlags::SYN));
+    assert_eq!(judge(&to_service, &surroundings(), |_| false), Judgement::Evidence(Class::Syn));
+    let datagram = accepted(udp(40000, 51820, 100, 64));
+    assert_eq!(judge(&datagram, &surroundings(), |_| false), Judgement::Exempt(Exemption::Accepted));
+}
+
+#[test]
+fn icmp_requests_are_classed_and_errors_are_answers() {
+    let icmp = |kind, code| packet(Transport::Icmp(Icmp { kind, code }));
+    assert_eq!(judged(icmp(8, 0)), Judgement::Evidence(Class::Echo));
+    for kind in [10, 13, 15, 17] {
+        assert_eq!(judged(icmp(kind, 0)), Judgement::Evidence(Class::Probe));
+    }
+    for kind in [0, 3, 5, 9, 11, 12, 14] {
+        assert_eq!(judged(icmp(kind, 0)), Judgement::Exempt(Exemption::Answer));
+    }
+    let v6 = |kind| Packet { protocol: protocol::ICMPV6, ..icmp(kind, 0) };
+    assert_eq!(judged(v6(128)), Judgement::Evidence(Class::Echo));
+    assert_eq!(judged(v6(139)), Judgement::Evidence(Class::Probe));
+    for kind in [1, 2, 3, 129, 130, 133, 134, 135, 136, 143] {
+        assert_eq!(judged(v6(kind)), Judgement::Exempt(Exemption::Answer), "{kind}");
+    }
+    let smurf = Packet { daddr: IpAddr::from([203, 0, 113, 255]), ..icmp(8, 0) };
+    assert_eq!(judged(smurf), Judgement::Evidence(Class::Smurf));
+}
+
+#[test]
+fn protocols_that_no_ordinary_host_sends_are_probes() {
+    for number in 0..=255_u8 {
+        let opaque = Packet { protocol: number, ..packet(Transport::Opaque) };
+        let ordinary = [1, 2, 4, 6, 17, 41, 47, 50, 51, 58, 88, 89, 103, 112, 132, 136].contains(&number);
+        let expected =
+            if ordinary { Judgement::Exempt(Exemption::Ordinary) } else { Judgement::Evidence(Class::Proto) };
+        assert_eq!(judged(opaque), expected, "{number}");
+    }
+}
+
+#[test]
+fn the_style_of_a_syn_tells_raw_probes_from_connect() {
+    use super::class::is_raw;
+    let syn = tcp(40000, 22, TcpFlags::SYN);
+    assert!(!is_raw(&Packet { length: 60, ..syn }), "connect(): 20 octets of options and DF");
+    assert!(
+        is_raw(&Packet { length: 44, dont_fragment: false, ..syn }),
+        "nmap -sS: 4 octets of options, no DF"
+    );
+    assert!(is_raw(&Packet { length: 52, dont_fragment: false, ..syn }), "ZMap: 12 octets of options, no DF");
+    let v6 = |length| Packet {
+        saddr: "2001:db8::7".parse().unwrap(),
+        length,
+        header_length: 40,
+        dont_fragment: false,
+        ..syn
+    };
+    assert!(!is_raw(&v6(80)));
+    assert!(is_raw(&v6(64)), "nmap -6 -sS: 4 octets of options");
+}
+
+fn at(nanoseconds: u64) -> Stamp {
+    Stamp { boot: Duration::from_nanos(nanoseconds), wall_us: 0 }
+}
+
+fn probe(nanoseconds: u64) -> Probe {
+    Probe::new(&observed(tcp(40000, 22, TcpFlags::SYN)), at(nanoseconds))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// The oracle keeps everything for ever and looks at all of it each time.
+    #[test]
+    fn distinct_values_in_a_sliding_window_fire_exactly_when_a_full_history_says_so(
+        steps in proptest::collection::vec((0u64..40, 0u64..30, 1u8..=3), 1..200),
+        window in 1u64..200,
+        threshold in 1u64..30,
+    ) {
+        let weight_of = |value: u64| u8::try_from(value % 3 + 1).unwrap();
+        let least = 1;
+        let limit = usize::try_from(threshold.div_ceil(least)).unwrap();
+        let mut counter = Distinct::default();
+        let mut history: Vec<(u64, u64)> = Vec::new();
+        let mut now = 0;
+        for (wait, value, _) in steps {
+            now += wait;
+            history.push((value, now));
+            let mut alive: Vec<u64> = history.iter().filter(|(_, seen)| now - seen < window).map(|(value, _)| *value).collect();
+            alive.sort_unstable();
+            alive.dedup();
+            let oracle: u64 = alive.iter().map(|value| u64::from(weight_of(*value))).sum();
+            let counted = counter.add(value, weight_of(value), probe(now), window, limit);
+            prop_assert_eq!(counted >= threshold, oracle >= threshold, "at {}: {} against {}", now, counted, oracle);
+            if oracle < threshold {
+                prop_assert_eq!(counted, oracle);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_is_never_more_than_the_window_holds_and_never_less_than_its_latest_fifteen_sixteenths(
+        waits in proptest::collection::vec(0u64..400, 1..300),
+        window in 160u64..4000,
+    ) {
+        let window = window / 16 * 16;
+        let mut rate = Rate::default();
+        let mut history: Vec<u64> = Vec::new();
+        let mut now = 0;
+        for wait in waits {
+            now += wait;
+            history.push(now);
+            let counted = rate.add(1, probe(now), window);
+            let within = |span: u64| u64::try_from(history.iter().filter(|seen| now - **seen < span).count()).unwrap();
+            prop_assert!(counted <= within(window));
+            prop_assert!(counted >= within(window / 16 * 15));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What happened, told to programs and to people.
+//!
+//! [`json`] writes an event as one object a line and [`text`] as one sentence a line; [`table`] and [`screen`] lay out
+//! what the command line shows. Whatever came from outside passes [`escape`] on its way to a terminal or a log.
+
+#![forbid(unsafe_code)]
+
+pub mod escape;
+pub mod json;
+pub mod screen;
+pub mod table;
+pub mod target;
+pub mod text;

@@ -1,0 +1,144 @@
+//! The terminal somebody reads on, if it is one: its width, and whether it shows colour.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
+use std::str::FromStr;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The words for it.
+    pub const NAMES: [&str; 3] = ["auto", "always", "never"];
+}
+
+impl fmt::Display for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
+}
+
+impl FromStr for Color {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("auto, always or never is expected"),
+        }
+    }
+}
+
+/// How a piece of text stands out (ECMA-48 select graphic rendition, 8 colours: every terminal has them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Headings.
+    Strong,
+    /// What can wait.
+    Faint,
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warn,
+    /// Needs somebody.
+    Bad,
+}
+
+impl Tone {
+    const fn sequence(self) -> &'static str {
+        match self {
+            Self::Strong => "\x1b[1m",
+            Self::Faint => "\x1b[2m",
+            Self::Good => "\x1b[32m",
+            Self::Warn => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+        }
+    }
+}
+
+/// What the output goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Screen {
+    /// Columns of the terminal; `None` where it is none, and lines may be as long as they like.
+    pub width: Option<u16>,
+    /// Whether to send colour.
+    pub color: bool,
+}
+
+impl Screen {
+    /// Looks at what `output` is and at the environment. `Color::Always` and `Never` win over NO_COLOR, as
+    /// no-color.org asks of command line options.
+    #[must_use]
+    pub fn of(output: &impl AsFd, color: Color) -> Self {
+        let terminal = output.as_fd().is_terminal();
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self {
+            width: terminal.then(|| columns(output)).flatten(),
+            color: match color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => terminal && !dumb && !set("NO_COLOR"),
+            },
+        }
+    }
+
+    /// `text` in a tone, where colour is shown.
+    #[must_use]
+    pub fn paint<'a>(self, tone: Tone, text: &'a str) -> Cow<'a, str> {
+        if self.color && !text.is_empty() {
+            Cow::Owned(format!("{}{text}\x1b[0m", tone.sequence()))
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+}
+
+/// A window of no columns is one that nobody has told the size of.
+fn columns(output: &impl AsFd) -> Option<u16> {
+    let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = rustix::termios::tcgetwinsize(output).ok().map(|size| size.ws_col);
+    told.or(asked).filter(|&columns| columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gets_no_colour_and_no_width_unless_asked_for() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(Screen::of(&file, Color::Auto), Screen { width: None, color: false });
+        assert_eq!(Screen::of(&file, Color::Always), Screen { width: None, color: true });
+    }
+
+    #[test]
+    fn every_name_of_a_colour_choice_reads_back() {
+        for name in Color::NAMES {
+            assert_eq!(name.parse::<Color>().unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn paint_adds_nothing_where_there_is_no_colour() {
+        assert_eq!(Screen::default().paint(Tone::Bad, "lost"), "lost");
+        assert_eq!(Screen { width: None, color: true }.paint(Tone::Bad, "lost"), "\x1b[31mlost\x1b[0m");
+    }
+}
