@@ -17,6 +17,7 @@ pub mod filter;
 pub mod host;
 pub mod netlink;
 pub mod packet;
+pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod time;
