@@ -2,8 +2,9 @@
 
 use super::Session;
 use super::exit::{Exit, Failure};
+use crate::demo::{self, DemoError, Firewall, Options};
 
-/// Show a scan, its detection, the ban and its expiry in a private network
+/// Show the main job in a private network namespace: a scan, its detection, the ban, its expiry
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Which firewall the victim has
@@ -20,6 +21,25 @@ pub enum Ruleset {
     Iptables,
 }
 
-pub(super) fn run(_arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
-    Err(Failure::not_yet("the demonstration"))
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    let firewall = match arguments.ruleset {
+        Ruleset::Nft => Firewall::Nft,
+        Ruleset::Iptables => Firewall::Iptables,
+    };
+    let mut result = Ok(());
+    session.show(|out, screen| {
+        result = demo::run(&Options { firewall, screen }, out);
+        Ok(())
+    })?;
+    result.map(|()| Exit::Done).map_err(explain)
+}
+
+fn explain(error: DemoError) -> Failure {
+    match error {
+        DemoError::Output(error) => Failure::output(error),
+        // Standard error has its line already.
+        DemoError::Told => Failure { exit: Exit::No, message: None },
+        DemoError::Forbidden { .. } => Failure::new(Exit::NoPermission, error.to_string()),
+        other => Failure::new(Exit::No, other.to_string()),
+    }
 }

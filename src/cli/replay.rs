@@ -1,13 +1,24 @@
 //! `nfban replay`: recorded packets through the daemon's own engine.
 
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
 use super::Session;
 use super::exit::{Exit, Failure};
+use crate::capture::input::Progress;
+use crate::config::{Config, Problems, rules};
+use crate::event::Event;
+use crate::replay::{self, Audience, Options, Place, ReplayError};
+use crate::report::escape::escape;
+use crate::report::screen::Screen;
 use crate::report::target::Target;
+use crate::report::{json, text};
+use crate::setup;
 
 /// Run pcap, pcapng or kernel LOG text through the same engine, changing nothing
 #[derive(Debug, clap::Args)]
@@ -38,8 +49,105 @@ pub struct Arguments {
     pub rules: Option<PathBuf>,
 }
 
-pub(super) fn run(_arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
-    Err(Failure::not_yet("replay"))
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    let options = options(arguments, session)?;
+    let inputs = if arguments.files.is_empty() { vec![PathBuf::from("-")] } else { arguments.files.clone() };
+    let bar =
+        if arguments.json && io::stdout().is_terminal() { ProgressBar::hidden() } else { progress_bar() };
+    let mut listener = Listener {
+        out: BufWriter::new(io::stdout()),
+        json: arguments.json,
+        verbose: arguments.verbose,
+        bar,
+        progress: None,
+    };
+    let result = replay::run(options, &inputs, &mut listener);
+    listener.bar.finish_and_clear();
+    match result {
+        Ok(_) => listener.out.flush().map(|()| Exit::Done).map_err(Failure::output),
+        Err(ReplayError::Output(error)) => Err(Failure::output(error)),
+        Err(error) => {
+            listener.out.flush().map_err(Failure::output)?;
+            Err(Failure::new(Exit::Unreadable, error.to_string()))
+        }
+    }
+}
+
+/// Configuration and rules. What is installed on this machine is not read: a replay means the same everywhere.
+fn options(arguments: &Arguments, session: &Session) -> Result<Options, Failure> {
+    let shown = |problems: &Problems| {
+        let colour = Screen::of(&io::stderr(), session.global.color).color;
+        // Where standard error is closed, the exit status must do.
+        let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+        Failure::new(Exit::BadConfiguration, "the configuration has errors; nothing was replayed")
+    };
+    let config = match &arguments.config {
+        Some(path) => Config::load(path).map_err(|problems| shown(&problems))?.0,
+        None => Config::default(),
+    };
+    let none = PathBuf::from("/nonexistent");
+    let directory =
+        arguments.rules.as_ref().or(arguments.config.is_some().then_some(&config.rules.directory));
+    let rules =
+        rules::load(rules::SHIPPED, directory.unwrap_or(&none)).map_err(|problems| shown(&problems))?;
+    let rules = setup::ruleset(&config, &rules)
+        .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
+    let home = arguments.home.iter().map(|target| target.0).collect();
+    Ok(Options { config, rules, home, year: arguments.year, timezone: arguments.timezone.clone() })
+}
+
+/// On standard error, where that is a terminal; it shows itself only when the input takes longer than a moment.
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Tells what the replay finds.
+struct Listener {
+    out: BufWriter<io::Stdout>,
+    json: bool,
+    verbose: bool,
+    bar: ProgressBar,
+    progress: Option<Progress>,
+}
+
+impl Audience for Listener {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.json {
+            return json::write(&mut self.out, event);
+        }
+        if self.bar.is_hidden() {
+            return text::write(&mut self.out, event);
+        }
+        let Self { out, bar, .. } = self;
+        bar.suspend(|| text::write(out, event).and_then(|()| out.flush()))
+    }
+
+    fn not_understood(&mut self, place: &Place<'_>, why: &dyn Display) -> io::Result<()> {
+        if self.verbose {
+            let line = format!("nfban: {}: {} {}: {why}", escape(place.input), place.unit, place.number);
+            self.bar.suspend(|| writeln!(io::stderr(), "{line}"))?;
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, name: &str, progress: Progress) {
+        match progress.total() {
+            Some(total) => self.bar.set_length(total),
+            None => self.bar.unset_length(),
+        }
+        self.bar.set_message(escape(name).into_owned());
+        self.progress = Some(progress);
+    }
+
+    fn tick(&mut self) {
+        if let Some(progress) = &self.progress {
+            self.bar.set_position(progress.read());
+        }
+    }
 }
 
 fn zone(text: &str) -> Result<TimeZone, &'static str> {

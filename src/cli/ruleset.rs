@@ -1,9 +1,14 @@
 //! `nfban ruleset`: what the firewall needs to hand us its packets.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
+use crate::config::{Capture, Config, Nflog};
+use crate::packet::Verdict;
+use crate::report::screen::Screen;
 
 /// Print the nftables text that pairs with the configuration
 #[derive(Debug, clap::Args)]
@@ -13,6 +18,128 @@ pub struct Arguments {
     pub config: PathBuf,
 }
 
-pub(super) fn run(_arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
-    Err(Failure::not_yet("ruleset"))
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    let config = match Config::load(&arguments.config) {
+        Ok((config, _)) => config,
+        Err(problems) => {
+            let colour = Screen::of(&io::stderr(), session.global.color).color;
+            // Where standard error is closed, the exit status must do.
+            let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+            return Err(Failure::new(
+                Exit::BadConfiguration,
+                "the configuration has errors; no ruleset follows from it",
+            ));
+        }
+    };
+    let text = paired(&config, &arguments.config).ok_or_else(|| {
+        Failure::new(Exit::No, "no NFLOG group for refused packets is captured: nothing to pair with")
+    })?;
+    session.show(|out, _| out.write_all(text.as_bytes()))
+}
+
+/// The ruleset that is shipped as an example, and tested as such.
+const EXAMPLE: &str = include_str!("../../examples/nftables/server.nft");
+
+/// The example with this configuration's services and groups; none where no group takes refused packets.
+fn paired(config: &Config, path: &Path) -> Option<String> {
+    let groups: Vec<(u16, &Nflog)> = config
+        .capture
+        .iter()
+        .filter_map(|capture| if let Capture::Nflog(nflog) = capture { Some(nflog) } else { None })
+        .flat_map(|nflog| nflog.groups.iter().map(move |&group| (group, nflog)))
+        .collect();
+    let of = |verdict: Verdict| groups.iter().find(|(_, nflog)| nflog.verdict == verdict);
+    let refused = of(Verdict::Refused)?;
+    let invalid = of(Verdict::Invalid).unwrap_or(refused);
+    let services: Vec<String> = config
+        .services
+        .iter()
+        .map(|service| {
+            let name = protocol_name(service.protocol);
+            let (first, last) = (service.ports.start(), service.ports.end());
+            if first == last { format!("{name} . {first}") } else { format!("{name} . {first}-{last}") }
+        })
+        .collect();
+
+    let mut text = format!(
+        "#!/usr/sbin/nft -f\n#\n# Pairs with {}. Made by `nfban ruleset` from the example server.nft, whose\n\
+         # header tells how to load and remove it: it owns the table `inet server` alone.\n\n",
+        path.display()
+    );
+    let body = EXAMPLE.lines().skip_while(|line| line.starts_with('#') || line.is_empty());
+    for line in body {
+        let logs_to = |verdict: &str| line.contains("log prefix") && line.contains(verdict);
+        let with_group = |(group, nflog): &(u16, &Nflog)| {
+            let logged = line.split(" group ").next().unwrap_or_default();
+            format!("{logged} group {group} snaplen {}", nflog.snaplen)
+        };
+        let line = if line.trim_start().starts_with("elements =") {
+            match services.is_empty() {
+                true => continue,
+                false => format!("\t\telements = {{ {} }}", services.join(", ")),
+            }
+        } else if line.trim() == "type inet_proto . inet_service"
+            && config.services.iter().any(|s| s.ports.len() > 1)
+        {
+            format!("{line}\n\t\tflags interval")
+        } else if logs_to("nfban:refused") {
+            with_group(refused)
+        } else if logs_to("nfban:invalid") {
+            with_group(invalid)
+        } else if logs_to("nfban:accepted") {
+            match of(Verdict::Accepted) {
+                Some(accepted) => with_group(accepted),
+                None => continue,
+            }
+        } else {
+            line.to_owned()
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{line}");
+    }
+    Some(text)
+}
+
+fn protocol_name(number: u8) -> String {
+    use crate::packet::protocol::{SCTP, TCP, UDP, UDPLITE};
+    match number {
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        SCTP => "sctp".to_owned(),
+        UDPLITE => "udplite".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml::Source;
+
+    fn ruleset(yaml: &str) -> Option<String> {
+        let (config, _) = Config::read(&Source::new("nfban.yaml", yaml)).unwrap();
+        paired(&config, Path::new("nfban.yaml"))
+    }
+
+    #[test]
+    fn it_has_the_services_and_groups_of_the_configuration() {
+        let text = ruleset(
+            "services: [25, udp/51820, tcp/40000-40010]\n\
+             capture: [{nflog: {group: 7, snaplen: 256}}, {nflog: {group: 8, verdict: accepted}}]",
+        )
+        .unwrap();
+        assert!(text.contains("elements = { tcp . 25, udp . 51820, tcp . 40000-40010 }"), "{text}");
+        assert!(text.contains("flags interval"));
+        assert!(text.contains("prefix \"nfban:refused\" group 7 snaplen 256"));
+        assert!(text.contains("prefix \"nfban:invalid\" group 7 snaplen 256"));
+        assert!(text.contains("prefix \"nfban:accepted\" group 8 snaplen 128"));
+        assert!(!text.contains("group 10"));
+    }
+
+    #[test]
+    fn what_is_not_captured_is_not_logged() {
+        let text = ruleset("").unwrap();
+        assert!(!text.contains("nfban:accepted") && !text.contains("elements ="), "{text}");
+        assert_eq!(ruleset("capture: [{nflog: {group: 8, verdict: accepted}}]"), None);
+    }
 }

@@ -140,8 +140,8 @@ impl Daemon {
             incidents_total: counts.incidents,
             bans,
             kernel: self.kernel(),
-            alarms: self.alarms.iter().map(json::Alarm::from).collect(),
-            recent_incidents: self.incidents.iter().map(json::Incident::from).collect(),
+            alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
+            recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
             recent_bans: rows,
         }))
     }
@@ -158,7 +158,11 @@ impl Daemon {
         Kernel {
             table: enforces.then(|| self.loaded.config.nftables.table.to_string()),
             refused: self.engine.counts().refused,
-            last_error: self.last_refusal.clone(),
+            last_error: self
+                .engine
+                .counts()
+                .last_refusal
+                .map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
             reinstalled: self.reinstalled,
         }
     }

@@ -121,9 +121,7 @@ struct Daemon {
     refresh_at: Option<Duration>,
     started: Stamp,
     reinstalled: u64,
-    last_refusal: Option<String>,
-    incidents: VecDeque<event::Incident>,
-    alarms: VecDeque<event::Alarm>,
+    latest: Latest,
     actions: Vec<Action>,
 }
 
@@ -193,9 +191,7 @@ impl Daemon {
             refresh_at: None,
             started,
             reinstalled: 0,
-            last_refusal: None,
-            incidents: VecDeque::with_capacity(LATEST),
-            alarms: VecDeque::with_capacity(LATEST),
+            latest: Latest::default(),
             actions,
         })
     }
@@ -308,44 +304,16 @@ impl Daemon {
 
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
-        while !self.actions.is_empty() {
-            let mut changes = Vec::new();
-            for action in std::mem::take(&mut self.actions) {
-                match action {
-                    Action::Tell(event) => self.tell(event),
-                    Action::Enforce(change) => changes.push(change),
-                }
-            }
-            if changes.is_empty() {
+        loop {
+            let Self { engine, actions, backend, latest, .. } = self;
+            engine.settle(actions, |changes| backend.apply(changes), clock::now, |event| latest.tell(event));
+            let reinstalled = backend.reinstalled();
+            if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
                 return;
             }
-            let outcomes = self.backend.apply(&changes);
-            let now = clock::now();
-            for (change, outcome) in changes.iter().zip(outcomes) {
-                if let crate::enforce::Outcome::Refused(errno) = outcome {
-                    self.last_refusal = Some(std::io::Error::from_raw_os_error(errno).to_string());
-                }
-                self.engine.enforced(change, outcome, now, &mut self.actions);
-            }
-            let reinstalled = self.backend.reinstalled();
-            if reinstalled > std::mem::replace(&mut self.reinstalled, reinstalled) {
-                warn!("another program had removed the table; it is installed again with all bans");
-                self.engine.reassert(now, &mut self.actions);
-            }
+            warn!("another program had removed the table; it is installed again with all bans");
+            engine.reassert(clock::now(), actions);
         }
-    }
-
-    fn tell(&mut self, event: Event) {
-        match &event {
-            Event::Alarm(alarm) => {
-                warn!("{}", text::describe(&event));
-                remember(&mut self.alarms, alarm.clone());
-                return;
-            }
-            Event::Incident(incident) => remember(&mut self.incidents, incident.clone()),
-            _ => {}
-        }
-        info!("{}", text::describe(&event));
     }
 
     /// Takes a new configuration if it is good; else everything stays as it is.
@@ -393,6 +361,30 @@ impl Daemon {
 struct Woken {
     host: bool,
     packets: bool,
+}
+
+/// The latest of what was told.
+#[derive(Default)]
+struct Latest {
+    incidents: VecDeque<event::Incident>,
+    alarms: VecDeque<event::Alarm>,
+}
+
+impl Latest {
+    fn tell(&mut self, event: Event) {
+        let words = text::describe(&event);
+        match event {
+            Event::Alarm(alarm) => {
+                warn!("{words}");
+                remember(&mut self.alarms, alarm);
+            }
+            Event::Incident(incident) => {
+                info!("{words}");
+                remember(&mut self.incidents, incident);
+            }
+            _ => info!("{words}"),
+        }
+    }
 }
 
 fn remember<T>(latest: &mut VecDeque<T>, item: T) {

@@ -60,6 +60,8 @@ exemptions! {
     Late = "late",
     /// An accepted packet of a kind no rule counts.
     Accepted = "accepted",
+    /// The record tells of a packet and not what the firewall did with it.
+    Unjudged = "unjudged",
     /// A protocol or message that ordinary hosts send.
     Ordinary = "ordinary",
 }

@@ -4,6 +4,7 @@
 //! engine's ledger never claims a ban that the kernel does not hold.
 
 mod apply;
+mod arrange;
 mod dry_run;
 mod expression;
 mod kernel;

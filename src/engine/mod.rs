@@ -61,6 +61,8 @@ pub struct Counts {
     pub bans: u64,
     /// Refusals by the kernel.
     pub refused: u64,
+    /// The errno of the latest one.
+    pub last_refusal: Option<i32>,
 }
 
 /// The state of detection and decision.
@@ -111,17 +113,52 @@ impl Engine {
         self.advance(at, actions);
         self.counts.packets += 1;
         match self.detector.observe(observation, at) {
-            Effect::Exempt(why) => {
-                if let Some(count) = self.counts.exempt.get_mut(why as usize) {
-                    *count += 1;
-                }
-                return;
-            }
+            Effect::Exempt(why) => return self.exempt(why),
             Effect::Counted | Effect::Continued(_) => {}
             Effect::Opened(finding) => self.respond(*finding, at, actions),
             Effect::Dropped => self.counts.incidents_dropped += 1,
         }
         self.counts.evidence += 1;
+    }
+
+    /// Counts a packet that is no evidence for a reason outside the packet.
+    pub fn pass_over(&mut self, why: Exemption, at: Stamp, actions: &mut Vec<Action>) {
+        self.advance(at, actions);
+        self.counts.packets += 1;
+        self.exempt(why);
+    }
+
+    fn exempt(&mut self, why: Exemption) {
+        if let Some(count) = self.counts.exempt.get_mut(why as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Has `actions` carried out until nothing more follows from them: changes by `enforce`, the rest by `tell`. Changes
+    /// that came together are made together.
+    pub fn settle(
+        &mut self,
+        actions: &mut Vec<Action>,
+        mut enforce: impl FnMut(&[Change]) -> Vec<Outcome>,
+        mut now: impl FnMut() -> Stamp,
+        mut tell: impl FnMut(Event),
+    ) {
+        while !actions.is_empty() {
+            let mut changes = Vec::new();
+            for action in actions.drain(..) {
+                match action {
+                    Action::Tell(event) => tell(event),
+                    Action::Enforce(change) => changes.push(change),
+                }
+            }
+            if !changes.is_empty() {
+                let outcomes = enforce(&changes);
+                let now = now();
+                for (change, outcome) in changes.iter().zip(outcomes) {
+                    self.enforced(change, outcome, now, actions);
+                }
+            }
+        }
     }
 
     /// Does what is due by `now`: ends of incidents and bans, retries.
@@ -267,6 +304,7 @@ impl Engine {
             }
             (change, Outcome::Refused(errno)) => {
                 self.counts.refused += 1;
+                self.counts.last_refusal = Some(errno);
                 if let Change::Put { measure, target, .. } = change {
                     self.ledger.refuse(*target, *measure, errno, now);
                 }

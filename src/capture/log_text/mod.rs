@@ -43,7 +43,7 @@ pub enum Outcome<'a> {
     /// A packet whose line says nothing of what the firewall did (`[UFW AUDIT]`, `TRACE:`): counted, never evidence.
     /// The verdict inside has no meaning.
     NoEvidence(Logged<'a>),
-    /// No IP packet in it: another program's line, another kernel message, ARP.
+    /// No IP packet in it: another program's line, another kernel message, ARP, a blank line.
     NotOurs,
     /// It tells of a packet and cannot be understood; nothing of it is used.
     Malformed(Reason),
@@ -58,6 +58,9 @@ pub enum Reason {
     /// It begins like a journal entry and is no JSON object.
     #[error("a journal entry that is not valid JSON")]
     Json,
+    /// Nothing of a log in it: no time, no program, no packet.
+    #[error("not a line of a log")]
+    NotALog,
     /// SRC= and DST=, but not the IN= and OUT= the kernel begins with.
     #[error("SRC= and DST= without IN= and OUT= before them")]
     NoInterfaces,
@@ -131,6 +134,9 @@ fn kernel_message(time: Option<LineTime>, message: &[u8]) -> Outcome<'_> {
     let Some((prefix, words)) = words::split(message) else {
         return match tells_of_a_packet(message) {
             true => Outcome::Malformed(Reason::NoInterfaces),
+            false if time.is_none() && !message.trim_ascii().is_empty() => {
+                Outcome::Malformed(Reason::NotALog)
+            }
             false => Outcome::NotOurs,
         };
     };

@@ -1,0 +1,254 @@
+//! `nfban replay`: recorded packets through the daemon's own engine.
+//!
+//! Reads no machine state and no clock: time is what the input says, hash tables are keyed with the same numbers each
+//! time, so that the same input gives the same output, octet for octet.
+
+mod clock;
+mod conversations;
+mod frames;
+mod lines;
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+
+use self::clock::Clock;
+use crate::capture::input::{Format, Input, InputError, Progress};
+use crate::capture::log_text::LineClock;
+use crate::config::Config;
+use crate::detect::class::Exemption;
+use crate::detect::{Capacity, Ruleset, Seed};
+use crate::enforce::{DryRun, Enforcer as _};
+use crate::engine::{Action, Engine};
+use crate::event::{Event, Summary};
+use crate::host::HostFacts;
+use crate::packet::Observation;
+use crate::setup;
+use crate::time::Stamp;
+
+/// How a replay is to go.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who we are, what is published, how to respond.
+    pub config: Config,
+    /// The rules, compiled.
+    pub rules: Ruleset,
+    /// Prefixes that are ours, besides those of the configuration.
+    pub home: Vec<IpNet>,
+    /// The year of the first line of LOG text, where its times have none.
+    pub year: Option<i16>,
+    /// The time zone of LOG text whose times have none.
+    pub timezone: TimeZone,
+}
+
+/// What a replay tells while it goes.
+pub trait Audience {
+    /// Something happened.
+    ///
+    /// # Errors
+    /// When it cannot be told any more: the replay ends.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// A record or line was not understood.
+    ///
+    /// # Errors
+    /// When it cannot be told any more: the replay ends.
+    fn not_understood(&mut self, place: &Place<'_>, why: &dyn std::fmt::Display) -> io::Result<()>;
+
+    /// An input was opened.
+    fn opened(&mut self, name: &str, progress: Progress);
+
+    /// Some more of it has been read.
+    fn tick(&mut self);
+}
+
+/// Where a record or line is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The input's name.
+    pub input: &'a str,
+    /// `record` or `line`.
+    pub unit: &'static str,
+    /// Which one, from 1 on.
+    pub number: u64,
+}
+
+/// Why a replay ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// An input cannot be opened, or is of no known format.
+    #[error("{0}")]
+    Input(#[from] InputError),
+    /// An input broke off. What came before has been told.
+    #[error("{input}: {cause}")]
+    Broken {
+        /// The input.
+        input: String,
+        /// What is wrong with it, and where.
+        cause: String,
+    },
+    /// Text without anything in it that looks like a log.
+    #[error(
+        "{input} is neither a capture (pcap, pcapng) nor kernel LOG text: none of its {lines} lines looks like a log's"
+    )]
+    NotALog {
+        /// The input.
+        input: String,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// The audience has left.
+    #[error("{0}")]
+    Output(#[from] io::Error),
+}
+
+/// A replay under way.
+pub struct Replay<'a> {
+    engine: Engine,
+    enforcer: DryRun,
+    clock: Clock,
+    line_clock: LineClock,
+    audience: &'a mut dyn Audience,
+    actions: Vec<Action>,
+    packets: u64,
+    undecoded: u64,
+    /// Whether any input could be opened.
+    begun: bool,
+}
+
+/// Replays `inputs` one after another (`-` is standard input), and tells a summary at the end.
+///
+/// # Errors
+/// See [`ReplayError`]. What was read before has been told, with its summary.
+pub fn run(
+    options: Options,
+    inputs: &[PathBuf],
+    audience: &mut dyn Audience,
+) -> Result<Summary, ReplayError> {
+    let Options { mut config, rules, home, year, timezone } = options;
+    config.home.extend(home);
+    let settings = setup::engine(&config, &HostFacts::default());
+    let mut replay = Replay {
+        engine: Engine::new(rules, settings, Capacity::default(), Seed::Fixed),
+        enforcer: DryRun::default(),
+        clock: Clock::default(),
+        line_clock: LineClock::new(timezone, year),
+        audience,
+        actions: Vec::new(),
+        packets: 0,
+        undecoded: 0,
+        begun: false,
+    };
+    let result = inputs.iter().try_for_each(|path| replay.input(path));
+    // What broke off has been seen up to there; an audience that has left is told nothing more.
+    let summary = match &result {
+        Err(ReplayError::Output(_)) => Summary::default(),
+        Err(_) if !replay.begun => Summary::default(),
+        _ => replay.finish()?,
+    };
+    result.map(|()| summary)
+}
+
+impl Replay<'_> {
+    fn input(&mut self, path: &Path) -> Result<(), ReplayError> {
+        let input = Input::open(path)?;
+        self.begun = true;
+        self.audience.opened(input.name(), input.progress());
+        let name = input.name().to_owned();
+        match input.format() {
+            Format::Text => self.lines(&name, input),
+            Format::Pcap | Format::PcapNg if path == Path::new("-") => {
+                // Interface captures are read twice, which a pipe cannot be.
+                let spooled = spool(input).map_err(|error| broken(&name, &error))?;
+                let again = spooled.try_clone().map_err(|error| broken(&name, &error))?;
+                self.frames(&name, BufReader::new(spooled), || {
+                    let mut again = again;
+                    again.rewind()?;
+                    Ok(BufReader::new(again))
+                })
+            }
+            Format::Pcap | Format::PcapNg => {
+                self.frames(&name, input, || Input::open(path).map_err(io::Error::other))
+            }
+        }
+    }
+
+    /// Takes in one packet.
+    fn observe(&mut self, observation: &Observation<'_>, at: Stamp) -> Result<(), ReplayError> {
+        self.packets += 1;
+        self.engine.observe(observation, at, &mut self.actions);
+        self.settle(at)
+    }
+
+    /// Counts a packet that is no evidence for a reason the engine cannot know.
+    fn pass_over(&mut self, why: Exemption, at: Stamp) -> Result<(), ReplayError> {
+        self.packets += 1;
+        self.engine.pass_over(why, at, &mut self.actions);
+        self.settle(at)
+    }
+
+    fn undecoded(&mut self, place: &Place<'_>, why: &dyn std::fmt::Display) -> Result<(), ReplayError> {
+        self.undecoded += 1;
+        Ok(self.audience.not_understood(place, why)?)
+    }
+
+    /// What the engine's time is at `wall_ns` nanoseconds of the input's.
+    fn stamp(&mut self, wall_ns: i64) -> Stamp {
+        let (stamp, jumped) = self.clock.stamp(wall_ns);
+        if jumped {
+            self.engine.restart_windows();
+        }
+        stamp
+    }
+
+    fn settle(&mut self, now: Stamp) -> Result<(), ReplayError> {
+        if self.packets.is_multiple_of(4096) {
+            self.audience.tick();
+        }
+        if self.actions.is_empty() {
+            return Ok(());
+        }
+        self.enforcer.advance(now.boot);
+        let mut told = Vec::new();
+        self.engine.settle(
+            &mut self.actions,
+            |changes| self.enforcer.apply(changes),
+            || now,
+            |event| told.push(event),
+        );
+        told.iter().try_for_each(|event| self.audience.event(event))?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Summary, ReplayError> {
+        let now = self.clock.now();
+        self.engine.finish(now, &mut self.actions);
+        self.settle(now)?;
+        let counts = self.engine.counts();
+        let summary = Summary {
+            packets: self.packets,
+            undecoded: self.undecoded,
+            sources: self.engine.sources(),
+            incidents: counts.incidents,
+            bans: counts.bans,
+            time_jumps: self.clock.jumps(),
+        };
+        self.audience.event(&Event::Summary(summary))?;
+        Ok(summary)
+    }
+}
+
+fn broken(input: &str, cause: &dyn std::fmt::Display) -> ReplayError {
+    ReplayError::Broken { input: input.to_owned(), cause: cause.to_string() }
+}
+
+/// Copies what is left of an input to a file that has no name and goes with its last descriptor.
+fn spool(mut input: Input) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut input, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
