@@ -5,6 +5,8 @@
 //! `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="unshare -Urn" cargo test`. Without it they fail and say so; they are never skipped.
 #![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
 
+pub mod daemon;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
