@@ -6,7 +6,9 @@
 //! never skipped.
 #![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
 
-use std::net::UdpSocket;
+pub mod daemon;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::thread;
