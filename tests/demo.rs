@@ -212,6 +212,26 @@ fn killed_in_the_middle_it_leaves_nothing() {
 }
 
 #[test]
+fn what_does_not_hold_is_an_error_and_never_told() {
+    let mut demo = Demo::start(&["env"], &[]);
+    demo.read_until("The end of it");
+    let pid = demo.group.to_string();
+    let lift = ["-t", &pid, "-n", "nft", "flush", "set", "inet", "nfban", "restrict4"];
+    assert!(Command::new("nsenter").args(lift).status().unwrap().success());
+    let (status, told, errors) = demo.end();
+    assert_eq!(status.code(), Some(1), "{told}\n{errors}");
+    assert!(errors.contains("this did not hold: the element of 198.51.100.7 stays 4s"), "{errors}");
+    assert!(!told.contains("no longer holds"), "{told}");
+}
+
+#[test]
+fn where_no_folder_can_be_made_it_says_what_to_set() {
+    let (status, told, errors) = Demo::start(&["env", "TMPDIR=/nonexistent"], &[]).end();
+    assert_eq!((status.code(), told.as_str()), (Some(1), ""), "{errors}");
+    assert!(errors.contains("set TMPDIR"), "{errors}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let mut demo = Demo::start(&["env"], &[]);
     demo.read_until("nfban demo");

@@ -327,6 +327,13 @@ fn lines_of_other_programs_are_not_ours_whatever_they_quote() {
 }
 
 #[test]
+fn an_ipv6_payload_length_of_zero_hides_no_port() {
+    let (packet, ..) = decoded(WORDS6.replace("LEN=60", "LEN=40").as_bytes());
+    assert_eq!(packet.length, 40);
+    assert!(packet.ports().is_some(), "{packet:?}");
+}
+
+#[test]
 fn an_ill_formed_line_is_refused_whole() {
     let v4 = |from: &str, to: &str| {
         assert!(WORDS4.contains(from));

@@ -1,8 +1,9 @@
 //! `nfban replay`: recorded packets through the daemon's own engine.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::fmt::strtime;
@@ -52,13 +53,14 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
     let options = options(arguments, session)?;
     let inputs = if arguments.files.is_empty() { vec![PathBuf::from("-")] } else { arguments.files.clone() };
-    let bar =
-        if arguments.json && io::stdout().is_terminal() { ProgressBar::hidden() } else { progress_bar() };
     let mut listener = Listener {
-        out: BufWriter::new(io::stdout()),
+        out: io::stdout(),
         json: arguments.json,
         verbose: arguments.verbose,
-        bar,
+        bar: ProgressBar::hidden(),
+        // JSON on a terminal is for copying, and not to be written over.
+        bar_due: (io::stderr().is_terminal() && !(arguments.json && io::stdout().is_terminal()))
+            .then(|| Instant::now() + MOMENT),
         progress: None,
     };
     let result = replay::run(options, &inputs, &mut listener);
@@ -96,34 +98,29 @@ fn options(arguments: &Arguments, session: &Session) -> Result<Options, Failure>
     Ok(Options { config, rules, home, year: arguments.year, timezone: arguments.timezone.clone() })
 }
 
-/// On standard error, where that is a terminal; it shows itself only when the input takes longer than a moment.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}") {
-        bar.set_style(style);
-    }
-    bar
-}
+/// An input that takes less time gets no progress bar.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Tells what the replay finds.
 struct Listener {
-    out: BufWriter<io::Stdout>,
+    /// Flushed with every line: what is read from a pipe may come as it happens.
+    out: io::Stdout,
     json: bool,
     verbose: bool,
+    /// On standard error, where that is a terminal.
     bar: ProgressBar,
+    /// When the bar appears.
+    bar_due: Option<Instant>,
     progress: Option<Progress>,
 }
 
 impl Audience for Listener {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if self.json {
-            return json::write(&mut self.out, event);
-        }
-        if self.bar.is_hidden() {
-            return text::write(&mut self.out, event);
-        }
         let Self { out, bar, .. } = self;
-        bar.suspend(|| text::write(out, event).and_then(|()| out.flush()))
+        match self.json {
+            true => bar.suspend(|| json::write(out, event)),
+            false => bar.suspend(|| text::write(out, event)),
+        }
     }
 
     fn not_understood(&mut self, place: &Place<'_>, why: &dyn Display) -> io::Result<()> {
@@ -135,15 +132,26 @@ impl Audience for Listener {
     }
 
     fn opened(&mut self, name: &str, progress: Progress) {
+        let template = match progress.total() {
+            Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
+            None => "{msg} {bytes}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
         match progress.total() {
             Some(total) => self.bar.set_length(total),
             None => self.bar.unset_length(),
         }
         self.bar.set_message(escape(name).into_owned());
+        self.bar.reset_eta();
         self.progress = Some(progress);
     }
 
     fn tick(&mut self) {
+        if self.bar_due.take_if(|due| *due <= Instant::now()).is_some() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        }
         if let Some(progress) = &self.progress {
             self.bar.set_position(progress.read());
         }

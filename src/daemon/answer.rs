@@ -125,7 +125,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             instance: self.options.instance.clone(),
-            mode: self.mode(),
+            mode: self.loaded.config.mode,
             since: Wall::from(self.started),
             uptime_s: clock::now().boot.saturating_sub(self.started.boot).as_secs(),
             packets: captures.iter().map(|capture| capture.packets).sum(),
@@ -144,13 +144,6 @@ impl Daemon {
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
             recent_bans: rows,
         }))
-    }
-
-    fn mode(&self) -> protocol::Mode {
-        match self.loaded.config.mode {
-            Mode::Enforce => protocol::Mode::Enforce,
-            Mode::Watch => protocol::Mode::Watch,
-        }
     }
 
     fn kernel(&self) -> Kernel {

@@ -59,47 +59,57 @@ impl FragmentHeader {
     /// Finds it in the octets of an IPv6 packet; an atomic fragment's does not count.
     pub(crate) fn find(octets: &[u8]) -> Option<Self> {
         let [_, _, _, _, l0, l1, next_header, _] = *octets.first_chunk()?;
-        let length = packet_length(octets, next_header, u16::from_be_bytes([l0, l1])).ok()?;
+        let payload_length = u16::from_be_bytes([l0, l1]);
+        let length = packet_length(octets, next_header, payload_length, octets.len()).ok()?;
         walk(Extent::new(octets, usize::try_from(length).ok()?), next_header).ok()?.header
     }
 }
 
 /// Length of the whole packet. A payload length of zero with hop-by-hop options stands for a jumbogram's, which is in
-/// those options.
-pub(super) fn packet_length(octets: &[u8], next_header: u8, payload_length: u16) -> Result<u32, Undecoded> {
+/// those options; without it there, all that came (`arrived`) is the packet: Linux (net/ipv6/ip6_input.c) takes it so,
+/// and a probe that its target answers must not be invisible here.
+pub(super) fn packet_length(
+    octets: &[u8],
+    next_header: u8,
+    payload_length: u16,
+    arrived: usize,
+) -> Result<u32, Undecoded> {
     let length = u32::from(payload_length) + FIXED_HEADER;
     if next_header != HOP_BY_HOP {
         return Ok(length);
     }
-    let whole = Extent::new(octets, if payload_length == 0 { usize::MAX } else { length as usize });
+    let claimed = usize::try_from(length).unwrap_or(usize::MAX);
+    let whole = Extent::new(octets, if payload_length == 0 { usize::MAX } else { claimed });
     let [_, units] = whole.array(V6_HEADER).map_err(reason)?;
     let options = whole.slice(V6_HEADER + 2, units_to_octets(units) - 2).map_err(reason)?;
-    match (payload_length, jumbo_payload(options)) {
+    match (payload_length, jumbo_payload(options)?) {
         (0, Some(jumbo)) if jumbo > u32::from(u16::MAX) => {
             jumbo.checked_add(FIXED_HEADER).ok_or(Undecoded::JumboLength)
         }
-        (0, _) | (_, Some(_)) => Err(Undecoded::JumboLength),
+        (_, Some(_)) => Err(Undecoded::JumboLength),
+        (0, None) => u32::try_from(arrived).map_err(|_| Undecoded::JumboLength),
         (_, None) => Ok(length),
     }
 }
 
 /// The jumbo payload option's value among hop-by-hop options.
-fn jumbo_payload(mut options: &[u8]) -> Option<u32> {
+fn jumbo_payload(mut options: &[u8]) -> Result<Option<u32>, Undecoded> {
     const PAD1: u8 = 0;
     const JUMBO: u8 = 0xc2;
-    loop {
-        let (&kind, rest) = options.split_first()?;
+    while let Some((&kind, rest)) = options.split_first() {
         if kind == PAD1 {
             options = rest;
             continue;
         }
-        let (&length, rest) = rest.split_first()?;
-        let (value, rest) = rest.split_at_checked(usize::from(length))?;
+        let Some((&length, rest)) = rest.split_first() else { break };
+        let Some((value, rest)) = rest.split_at_checked(usize::from(length)) else { break };
         if kind == JUMBO {
-            return value.try_into().ok().map(u32::from_be_bytes);
+            let value = value.try_into().map_err(|_| Undecoded::JumboLength)?;
+            return Ok(Some(u32::from_be_bytes(value)));
         }
         options = rest;
     }
+    Ok(None)
 }
 
 /// Follows the chain from the fixed header's next header.

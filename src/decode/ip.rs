@@ -92,7 +92,8 @@ fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
     let daddr = rest.first_chunk::<16>().ok_or(Undecoded::IpTruncated)?;
     let [_, _, _, _, l0, l1, next_header, ttl] = *fixed;
     let payload_length = u16::from_be_bytes([l0, l1]);
-    let length = extension::packet_length(octets, next_header, payload_length)?;
+    let arrived = wire.unwrap_or(octets.len());
+    let length = extension::packet_length(octets, next_header, payload_length, arrived)?;
     // Saturating only where a machine word is narrower than the length field.
     let claimed = usize::try_from(length).unwrap_or(usize::MAX);
     if wire.is_some_and(|wire| claimed > wire) {
@@ -100,6 +101,7 @@ fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
     }
     let extent = Extent::new(octets, claimed);
     let Chain { protocol, end, fragment, complete, .. } = extension::walk(extent, next_header)?;
+    // RFC 2675 section 3; Linux refuses it with or without the option (net/ipv6/reassembly.c).
     if fragment.is_some() && payload_length == 0 {
         return Err(Undecoded::JumboLength);
     }

@@ -287,13 +287,31 @@ fn a_jumbo_option_that_lies_is_refused() {
     refuses(&jumbogram(0, 65_535, 6, &tcp(2)), Undecoded::JumboLength);
     refuses(&jumbogram(0, u32::MAX, 6, &tcp(2)), Undecoded::JumboLength);
     refuses(&jumbogram(28, 70_000, 6, &tcp(2)), Undecoded::JumboLength);
-    refuses(&with(chain(&[0], 6, &tcp(2)), 4, &[0, 0]), Undecoded::JumboLength);
+    refuses(&with(jumbogram(0, 70_000, 6, &tcp(2)), 43, &[3]), Undecoded::JumboLength);
     refuses(&jumbogram(0, 70_000, 44, &[6, 0, 0, 1, 0, 0, 0, 1]), Undecoded::JumboLength);
     let padded = [6, 1, 0, 1, 2, 0, 0, 0xc2, 4, 0, 1, 0, 0, 0, 0, 0];
     let octets = with(ipv6(0, &[padded.as_slice(), &tcp(2)].concat()), 4, &[0, 0]);
     assert_eq!(ip(&octets, None).unwrap().length, 65_576);
     // No payload at all, and no hop-by-hop header to excuse it.
     refuses(&with(ipv6(6, &tcp(2)), 4, &[0, 0]), Undecoded::TransportBeyondPacket);
+}
+
+#[test]
+fn without_payload_length_and_jumbo_option_a_packet_is_all_that_came() {
+    let probe = with(chain(&[0, 60], 6, &tcp(TcpFlags::SYN)), 4, &[0, 0]);
+    for (captured, wire, length) in [
+        (probe.as_slice(), None, probe.len()),
+        (&probe, Some(1280), 1280),
+        (&probe[..76], Some(1280), 1280),
+        // Padding of the link counts: nothing tells it from the packet.
+        (&[probe.as_slice(), &[0; 4]].concat(), None, probe.len() + 4),
+    ] {
+        let packet = ip(captured, wire).unwrap();
+        let length = u32::try_from(length).unwrap();
+        assert_eq!((packet.length, packet.header_length, packet.transport), (length, 56, syn()));
+    }
+    refuses(&with(chain(&[0], 6, &tcp(2)[..10]), 4, &[0, 0]), Undecoded::TransportBeyondPacket);
+    refuses(&with(chain(&[0, 44], 6, &tcp(2)), 4, &[0, 0]), Undecoded::JumboLength);
 }
 
 #[test]

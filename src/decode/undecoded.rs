@@ -51,7 +51,7 @@ reasons! {
     ExtensionChain = "extension-chain-too-long",
     /// A hop-by-hop options header elsewhere than first (RFC 8200 section 4.1).
     HopByHopNotFirst = "hop-by-hop-not-first",
-    /// A jumbo payload option that RFC 2675 section 3 forbids, or a zero payload length without one.
+    /// A jumbo payload option that RFC 2675 section 3 forbids, or a fragment with a payload length of zero.
     JumboLength = "bad-jumbo-length",
     /// The capture ends inside the transport header.
     TransportTruncated = "truncated-transport-header",

@@ -21,7 +21,7 @@ use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
 use crate::decide::Measure;
-use crate::netlink::{Batch, Header, Message};
+use crate::netlink::{Batch, Header, Message, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
 const CHANGES: usize = 1000;

@@ -38,10 +38,10 @@ impl<T: Eq + std::hash::Hash> Recent<T> {
 /// Protocol, address and port of one end.
 type End = (u8, IpAddr, u16);
 
-/// Packets by their ends, whichever way they went.
+/// Who spoke first to whom.
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
-    flows: Recent<(End, End)>,
+    opened: Recent<(End, End)>,
 }
 
 /// Ports that were seen to answer.
@@ -54,11 +54,14 @@ fn ends(packet: &Packet) -> Option<(End, End)> {
 }
 
 impl Conversations {
-    /// Notes a packet, and tells whether it goes the way back of an earlier one.
+    /// Notes a packet, and tells whether it goes back to the end that spoke first. A reply makes no reply of what
+    /// follows it: else the RST of a closed port would excuse the next probe of it.
     pub(super) fn is_reply(&mut self, packet: &Packet) -> bool {
         let Some((from, to)) = ends(packet) else { return false };
-        let reply = self.flows.contains(&(to, from));
-        self.flows.insert((from, to));
+        let reply = self.opened.contains(&(to, from));
+        if !reply {
+            self.opened.insert((from, to));
+        }
         reply
     }
 }

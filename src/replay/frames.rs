@@ -1,8 +1,9 @@
 //! Captures: NFLOG records as the daemon sees them, frames of an interface as nobody has judged them.
 
-use std::io::{self, BufRead};
+use std::time::Duration;
 
 use super::conversations::{Conversations, OpenPorts};
+use super::spool::Capture;
 use super::{Place, Replay, ReplayError, broken};
 use crate::capture::pcap::reassembly::{Outcome, Reassembly};
 use crate::capture::pcap::{Record, Records};
@@ -11,16 +12,17 @@ use crate::detect::class::Exemption;
 use crate::packet::{Observation, Packet, Verdict};
 use crate::time::Stamp;
 
-/// What one pass over a capture of an interface keeps.
+/// What is kept of the packets of interfaces, over all inputs: tcpdump -C and -G write one capture into several files.
 #[derive(Default)]
-struct Interface {
+pub(super) struct Interface {
     conversations: Conversations,
     reassembly: Reassembly,
+    open: OpenPorts,
 }
 
 impl Interface {
     /// The packet of a frame, put together where it is a fragment; none while others are missing.
-    fn whole(&mut self, frame: &Frame<'_>, at: std::time::Duration) -> Result<Option<Packet>, Undecoded> {
+    fn whole(&mut self, frame: &Frame<'_>, at: Duration) -> Result<Option<Packet>, Undecoded> {
         if frame.packet.fragment.is_none() {
             return Ok(Some(frame.packet));
         }
@@ -31,54 +33,49 @@ impl Interface {
     }
 }
 
-/// The ports that answer anywhere in the capture.
-fn open_ports(capture: impl BufRead) -> OpenPorts {
-    let (mut open, mut interface) = (OpenPorts::default(), Interface::default());
-    let Ok(mut records) = Records::new(capture) else { return open };
-    // Where the file breaks off, the pass that counts says so.
-    while let Ok(Some(record)) = records.read() {
-        let at = std::time::Duration::from_nanos(u64::try_from(record.wall_ns).unwrap_or_default());
-        if let Ok(frame) = decode::frame(record.link_type, record.octets, Some(record.wire_length))
-            && let Ok(Some(packet)) = interface.whole(&frame, at)
-        {
-            let reply = interface.conversations.is_reply(&packet);
-            open.learn(&packet, reply);
-        }
-    }
-    open
-}
-
 impl Replay<'_> {
-    /// Reads a capture; `again` opens it a second time.
-    pub(super) fn frames<R: BufRead, S: BufRead>(
-        &mut self,
-        name: &str,
-        capture: R,
-        again: impl FnOnce() -> io::Result<S>,
-    ) -> Result<(), ReplayError> {
-        let mut records = Records::new(capture).map_err(|error| broken(name, &error))?;
-        let mut interface = Interface::default();
-        let mut again = Some(again);
-        let mut open = OpenPorts::default();
-        while let Some(record) = records.read().map_err(|error| broken(name, &error))? {
-            let of_nflog = record.link_type == LinkType::NFLOG;
-            if let (false, Some(again)) = (of_nflog, again.take_if(|_| !of_nflog)) {
-                open = open_ports(again().map_err(|error| broken(name, &error))?);
+    /// Reads a capture.
+    pub(super) fn frames(&mut self, capture: &Capture) -> Result<(), ReplayError> {
+        let mut input = capture.open()?;
+        let name = input.name().to_owned();
+        let progress = input.progress();
+        self.audience.opened(&name, progress.clone());
+        let mut records = Records::new(&mut input).map_err(|error| broken(&name, &error))?;
+        let mut looked_ahead = false;
+        while let Some(record) = records.read().map_err(|error| broken(&name, &error))? {
+            if record.link_type != LinkType::NFLOG && !looked_ahead {
+                looked_ahead = true;
+                self.look_ahead(capture)?;
+                self.audience.opened(&name, progress.clone());
             }
             let at = self.stamp(record.wall_ns);
-            self.record(name, &record, at, &mut interface, &open)?;
+            self.record(&name, &record, at)?;
         }
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        name: &str,
-        record: &Record<'_>,
-        at: Stamp,
-        interface: &mut Interface,
-        open: &OpenPorts,
-    ) -> Result<(), ReplayError> {
+    /// Learns the ports that answer anywhere in the capture, before the first packet to one of them is judged.
+    fn look_ahead(&mut self, capture: &Capture) -> Result<(), ReplayError> {
+        let input = capture.open()?;
+        self.audience.opened(input.name(), input.progress());
+        let mut interface = Interface::default();
+        // Where the file breaks off, the pass that judges says so.
+        let Ok(mut records) = Records::new(input) else { return Ok(()) };
+        while let Ok(Some(record)) = records.read() {
+            self.tick();
+            let at = Duration::from_nanos(u64::try_from(record.wall_ns).unwrap_or_default());
+            if let Ok(frame) = decode::frame(record.link_type, record.octets, Some(record.wire_length))
+                && let Ok(Some(packet)) = interface.whole(&frame, at)
+            {
+                let reply = interface.conversations.is_reply(&packet);
+                self.interface.open.learn(&packet, reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, name: &str, record: &Record<'_>, at: Stamp) -> Result<(), ReplayError> {
+        self.tick();
         let place = Place { input: name, unit: "record", number: record.number };
         let frame = match decode::frame(record.link_type, record.octets, Some(record.wire_length)) {
             Ok(frame) => frame,
@@ -96,11 +93,10 @@ impl Replay<'_> {
             let verdict = Verdict::from_prefix(frame.prefix.unwrap_or_default()).unwrap_or_default();
             return self.observe(&observe(frame.packet, verdict), at);
         }
-        match interface.whole(&frame, at.boot) {
-            Ok(Some(packet)) if interface.conversations.is_reply(&packet) => {
-                self.pass_over(Exemption::Answer, at)
-            }
-            Ok(Some(packet)) if open.contains(&packet) => self.pass_over(Exemption::Listening, at),
+        let seen = &mut self.interface;
+        match seen.whole(&frame, at.boot) {
+            Ok(Some(packet)) if seen.conversations.is_reply(&packet) => self.pass_over(Exemption::Answer, at),
+            Ok(Some(packet)) if seen.open.contains(&packet) => self.pass_over(Exemption::Listening, at),
             Ok(Some(packet)) => self.observe(&observe(packet, Verdict::Undecided), at),
             Ok(None) => self.pass_over(Exemption::Fragment, at),
             Err(why) => self.undecoded(&place, &why.as_str()),

@@ -1,22 +1,24 @@
 //! Kernel LOG text, a line a packet.
 
-use std::io::BufRead;
-
 use super::{Place, Replay, ReplayError, broken};
+use crate::capture::input::Input;
 use crate::capture::log_text::{Decoder, Lines, Outcome, Reason};
 use crate::detect::class::Exemption;
 
 impl Replay<'_> {
-    pub(super) fn lines(&mut self, name: &str, text: impl BufRead) -> Result<(), ReplayError> {
+    pub(super) fn lines(&mut self, text: Input) -> Result<(), ReplayError> {
+        let name = &text.name().to_owned();
         let mut lines = Lines::new(text);
         let mut decoder = Decoder::new();
         let (mut read, mut of_a_log) = (0, false);
         while let Some(line) = lines.next_line().map_err(|error| broken(name, &error))? {
+            self.tick();
             read = line.number;
             if line.text.is_some_and(|text| text.trim_ascii().is_empty()) {
                 continue;
             }
             let place = Place { input: name, unit: "line", number: line.number };
+            self.begun |= of_a_log;
             match decoder.decode_line(line) {
                 Outcome::Decoded(logged) => {
                     let wall_us = self.line_clock.wall_us(logged.time);
@@ -41,6 +43,7 @@ impl Replay<'_> {
         if read > 0 && !of_a_log {
             return Err(ReplayError::NotALog { input: name.to_owned(), lines: read });
         }
+        self.begun = true;
         Ok(())
     }
 }

@@ -7,15 +7,17 @@ mod clock;
 mod conversations;
 mod frames;
 mod lines;
+mod spool;
 
-use std::fs::File;
-use std::io::{self, BufReader, Seek as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use self::clock::Clock;
+use self::frames::Interface;
+use self::spool::Capture;
 use crate::capture::input::{Format, Input, InputError, Progress};
 use crate::capture::log_text::LineClock;
 use crate::config::Config;
@@ -112,10 +114,13 @@ pub struct Replay<'a> {
     clock: Clock,
     line_clock: LineClock,
     audience: &'a mut dyn Audience,
+    interface: Interface,
     actions: Vec<Action>,
+    /// Records and lines.
+    read: u64,
     packets: u64,
     undecoded: u64,
-    /// Whether any input could be opened.
+    /// Whether any input was a capture or a log.
     begun: bool,
 }
 
@@ -137,7 +142,9 @@ pub fn run(
         clock: Clock::default(),
         line_clock: LineClock::new(timezone, year),
         audience,
+        interface: Interface::default(),
         actions: Vec::new(),
+        read: 0,
         packets: 0,
         undecoded: 0,
         begun: false,
@@ -155,24 +162,22 @@ pub fn run(
 impl Replay<'_> {
     fn input(&mut self, path: &Path) -> Result<(), ReplayError> {
         let input = Input::open(path)?;
-        self.begun = true;
         self.audience.opened(input.name(), input.progress());
-        let name = input.name().to_owned();
         match input.format() {
-            Format::Text => self.lines(&name, input),
-            Format::Pcap | Format::PcapNg if path == Path::new("-") => {
-                // Interface captures are read twice, which a pipe cannot be.
-                let spooled = spool(input).map_err(|error| broken(&name, &error))?;
-                let again = spooled.try_clone().map_err(|error| broken(&name, &error))?;
-                self.frames(&name, BufReader::new(spooled), || {
-                    let mut again = again;
-                    again.rewind()?;
-                    Ok(BufReader::new(again))
-                })
-            }
+            Format::Text => self.lines(input),
             Format::Pcap | Format::PcapNg => {
-                self.frames(&name, input, || Input::open(path).map_err(io::Error::other))
+                self.begun = true;
+                let capture = Capture::new(path, input, || self.audience.tick())?;
+                self.frames(&capture)
             }
+        }
+    }
+
+    /// Counts a record or line as read, whatever is in it.
+    fn tick(&mut self) {
+        self.read = self.read.wrapping_add(1);
+        if self.read.is_multiple_of(1024) {
+            self.audience.tick();
         }
     }
 
@@ -205,9 +210,6 @@ impl Replay<'_> {
     }
 
     fn settle(&mut self, now: Stamp) -> Result<(), ReplayError> {
-        if self.packets.is_multiple_of(4096) {
-            self.audience.tick();
-        }
         if self.actions.is_empty() {
             return Ok(());
         }
@@ -243,12 +245,4 @@ impl Replay<'_> {
 
 fn broken(input: &str, cause: &dyn std::fmt::Display) -> ReplayError {
     ReplayError::Broken { input: input.to_owned(), cause: cause.to_string() }
-}
-
-/// Copies what is left of an input to a file that has no name and goes with its last descriptor.
-fn spool(mut input: Input) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut input, &mut file)?;
-    file.rewind()?;
-    Ok(file)
 }

@@ -6,6 +6,8 @@
 //! never skipped.
 #![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
 
+pub mod daemon;
+
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;

@@ -31,9 +31,13 @@ impl Header {
         self.fragment.is_none_or(|fragment| fragment.offset == 0)
     }
 
-    /// Octets after the headers, by the length field.
+    /// The most octets there can be after the headers, by the length field. An IPv6 payload length of zero tells none:
+    /// a jumbogram's is elsewhere, and Linux also takes a packet without any (net/ipv6/ip6_input.c).
     pub(super) fn payload(&self) -> u32 {
-        self.length.saturating_sub(u32::from(self.header_length))
+        match self.length.saturating_sub(u32::from(self.header_length)) {
+            0 if self.daddr.is_ipv6() && self.fragment.is_none() => u32::MAX,
+            payload => payload,
+        }
     }
 }
 
