@@ -14,6 +14,9 @@ use super::transaction::Transaction;
 use super::uapi::*;
 use super::{Change, Outcome};
 
+/// How often what the kernel holds is read and rearranged: elements that expire just then overtake one after another.
+const ATTEMPTS: usize = 5;
+
 impl Kernel {
     /// Fits changes of one interval set in: reads what it holds and makes of it what it is to hold. All at once; when
     /// the kernel refuses, one half after the other, so that a refusal meets only its cause.
@@ -33,8 +36,10 @@ impl Kernel {
         // EEXIST, ENOENT: what was read has changed since, by expiring or by others. Or else the table is gone.
         let overtaken = |result: &Result<(), i32>| matches!(result, Err(libc::EEXIST | libc::ENOENT));
         let mut result = self.rearrange_once(place, changes);
-        if overtaken(&result) {
-            result = self.rearrange_once(place, changes);
+        for _ in 1..ATTEMPTS {
+            if overtaken(&result) {
+                result = self.rearrange_once(place, changes);
+            }
         }
         if result == Err(libc::ENOENT) && self.reinstall().is_ok() {
             result = self.rearrange_once(place, changes);
