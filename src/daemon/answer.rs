@@ -41,16 +41,17 @@ impl Daemon {
     /// Asks the kernel first, so that no answer claims what it does not hold.
     fn with_kernel(&mut self, answer: impl FnOnce(&Self, &InKernel) -> Reply) -> Reply {
         let held = match self.backend.held() {
-            Ok(held) => held,
             // The whole table is gone: put it back with everything that stands, then look again.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                self.engine.reassert(clock::now(), &mut self.actions);
-                self.carry_out();
-                match self.backend.held() {
-                    Ok(held) => held,
-                    Err(error) => return kernel_is_silent(&error),
-                }
+                self.backend.reinstall().and_then(|()| {
+                    self.carry_out();
+                    self.backend.held()
+                })
             }
+            held => held,
+        };
+        let held = match held {
+            Ok(held) => held,
             Err(error) => return kernel_is_silent(&error),
         };
         self.engine.reconcile(&held, clock::now(), &mut self.actions);

@@ -143,6 +143,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (_server, inbox) = serve(&loaded.config.control.socket, &loaded.config.control.group)?;
     let mut daemon = Daemon::start(options, loaded, inbox)?;
     daemon.announce();
+    daemon.carry_out();
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -176,6 +177,8 @@ impl Daemon {
             .map_err(|error| StartError::needs("compile the rules", error))?;
         let settings = setup::engine(config, &host);
         let mut engine = Engine::new(rules, settings, Capacity::default(), Seed::Random);
+        // Before anything is changed in the kernel: another daemon may have the groups.
+        let captures = Captures::open(&config.capture)?;
         let mut backend = Backend::open(config, &host)?;
         let mut actions = Vec::new();
         let started = clock::now();
@@ -183,7 +186,6 @@ impl Daemon {
             Ok(held) => engine.reconcile(&held, started, &mut actions),
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
         }
-        let captures = Captures::open(&config.capture)?;
         Ok(Self {
             options,
             loaded,
