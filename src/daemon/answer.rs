@@ -42,9 +42,11 @@ impl Daemon {
     fn with_kernel(&mut self, answer: impl FnOnce(&Self, &InKernel) -> Reply) -> Reply {
         let held = match self.backend.held() {
             Ok(held) => held,
-            // The whole table is gone: put it back with everything that stands, then look again.
+            // The table is gone: put it back with everything that stands, then look again.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                self.engine.reassert(clock::now(), &mut self.actions);
+                if let Err(error) = self.backend.reinstall() {
+                    return kernel_is_silent(&error);
+                }
                 self.carry_out();
                 match self.backend.held() {
                     Ok(held) => held,

@@ -84,6 +84,14 @@ impl Backend {
         }
     }
 
+    /// Installs the table again after it was found gone.
+    pub(super) fn reinstall(&mut self) -> io::Result<()> {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.reinstall().map_err(io::Error::other),
+            Self::DryRun(_) => Ok(()),
+        }
+    }
+
     /// How often the table had to be installed again.
     pub(super) fn reinstalled(&self) -> u64 {
         match self {

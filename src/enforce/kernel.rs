@@ -195,8 +195,11 @@ impl Kernel {
         self.reinstalled
     }
 
-    /// Sets the table up after it was found gone.
-    pub(super) fn reinstall(&mut self) -> Result<(), InstallError> {
+    /// Sets the table up after it, or a part of it, was found gone.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn reinstall(&mut self) -> Result<(), InstallError> {
         self.set_up()?;
         self.reinstalled += 1;
         tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
@@ -313,19 +316,19 @@ impl Kernel {
         Ok(none_if_missing(found)?.into_iter().collect())
     }
 
-    /// The elements of a set; none when there is no such set.
+    /// The elements of a set.
     fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
         let table = &self.settings.table;
-        none_if_missing(self.connection.dump(
+        self.connection.dump(
             NFT_MSG_GETSETELEM,
             |m| message::all_elements(m, table, set),
             |m, list| list.extend(message::read_elements(m)),
-        ))
+        )
     }
 
-    /// The elements of an interval set.
+    /// The elements of an interval set; none when there is no such set.
     pub(super) fn stretches(&mut self, set: &str) -> io::Result<Vec<Stretch>> {
-        self.elements(set).map(stretches::pair)
+        none_if_missing(self.elements(set)).map(stretches::pair)
     }
 
     fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
@@ -354,10 +357,11 @@ impl Kernel {
 
     fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
         let beside = match place.rate_set() {
-            Some(rate) => stretches::entries(&self.stretches(rate)?),
+            Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
             None => BTreeMap::new(),
         };
-        held.extend(stretches::entries(&self.stretches(place.set())?).into_values().map(|entry| {
+        let own = stretches::pair(self.elements(place.set())?);
+        held.extend(stretches::entries(&own).into_values().map(|entry| {
             let mut counts = entry.counts;
             counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
             Held {

@@ -81,7 +81,8 @@ pub trait Enforcer {
     /// What is held now, as the kernel tells it.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the kernel cannot be asked. ENOENT when the table or a set of it is gone: that is not the same as empty, for
+    /// nobody has lifted the bans it held.
     fn held(&mut self) -> std::io::Result<Vec<Held>>;
 
     /// Replaces the addresses that must never be dropped.
