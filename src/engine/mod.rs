@@ -284,7 +284,6 @@ impl Engine {
     fn enter(&mut self, standing: Standing, now: Stamp, actions: &mut Vec<Action>) {
         let earlier = self.ledger.remove(standing.target);
         if self.ledger.len() >= self.policy.max {
-            self.ledger.forget_old(now, self.policy.forget);
             let evicted = self.ledger.give_way(&standing);
             if !std::mem::replace(&mut self.full, true) {
                 let what = format!(
