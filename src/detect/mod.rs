@@ -31,6 +31,7 @@ use self::ruleset::{MAX_KEYS, Mask};
 use self::source::{Source, value_of};
 use self::table::{Place, Table};
 use self::window::Probe;
+use crate::decide::{Evidence, Response};
 use crate::event::{Incident, IncidentEnd, IncidentId};
 use crate::filter::Class;
 use crate::packet::{Observation, Tcp, TcpFlags, Transport};
@@ -66,7 +67,7 @@ pub enum Effect {
     Continued(IncidentId),
     /// It belongs to an open incident, and with it the incident's rule has fired once more: it goes on, whatever was
     /// done about it.
-    Persisted(Box<Finding>),
+    Persisted(Grounds),
     /// It made a rule fire.
     Opened(Box<Finding>),
 }
@@ -95,13 +96,42 @@ pub struct SeenCount {
     pub window: Duration,
 }
 
+/// What an incident is answered on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grounds {
+    /// The incident.
+    pub incident: IncidentId,
+    /// Its name: the id of the rule that fired.
+    pub rule: String,
+    /// Who.
+    pub source: IpNet,
+    /// How well that address is proven.
+    pub evidence: Evidence,
+    /// The rule's own response, where it has one.
+    pub respond: Option<Response>,
+}
+
+impl Finding {
+    /// What it is answered on.
+    #[must_use]
+    pub fn grounds(&self) -> Grounds {
+        Grounds {
+            incident: self.incident.id,
+            rule: self.incident.rule.clone(),
+            source: self.incident.source,
+            evidence: self.incident.evidence,
+            respond: self.respond,
+        }
+    }
+}
+
 /// An incident that has just opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// The incident.
     pub incident: Incident,
     /// The rule's own response, where it has one.
-    pub respond: Option<crate::decide::Response>,
+    pub respond: Option<Response>,
     /// The incident that ended early because no more could be open.
     pub displaced: Option<IncidentEnd>,
 }
@@ -305,9 +335,9 @@ impl Detector {
             let fires = source.add(open.rule, rule, value, probe, dport) >= rule.threshold
                 && source.distinct_sources(open.rule, rule, probe.at) >= rule.from_at_least;
             fires.then(|| source.forget(rules, open.rule, rule))?;
-            Some(Finding { incident: open.record(), respond: rule.respond, displaced: None })
+            Some(open.grounds(rule.respond))
         });
-        again.map_or(Effect::Continued(open.id), |finding| Effect::Persisted(Box::new(finding)))
+        again.map_or(Effect::Continued(open.id), Effect::Persisted)
     }
 
     fn count(

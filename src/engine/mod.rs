@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::decide::{Deed, Evidence, Ledger, Measure, Policy, Shield, Shielded, Standing, State};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
-use crate::detect::{Capacity, Detector, Effect, Finding, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
+use crate::detect::{Capacity, Detector, Effect, Finding, Grounds, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
 use crate::packet::Observation;
@@ -123,7 +123,7 @@ impl Engine {
             Effect::Exempt(why) => return self.exempt(why),
             Effect::Counted | Effect::Continued(_) => {}
             Effect::Opened(finding) => self.opened(&finding, at, actions),
-            Effect::Persisted(finding) => self.respond(&finding, at, actions),
+            Effect::Persisted(grounds) => self.respond(&grounds, at, actions),
         }
         self.counts.evidence += 1;
     }
@@ -251,30 +251,29 @@ impl Engine {
             self.crowded = false;
         }
         actions.push(Action::Tell(Event::Incident(finding.incident.clone())));
-        self.respond(finding, now, actions);
+        self.respond(&finding.grounds(), now, actions);
     }
 
-    fn respond(&mut self, finding: &Finding, now: Stamp, actions: &mut Vec<Action>) {
-        let incident = &finding.incident;
+    fn respond(&mut self, grounds: &Grounds, now: Stamp, actions: &mut Vec<Action>) {
         let measure =
-            self.policy.measure(incident.evidence, finding.respond).filter(|_| is_one_owner(incident.source));
-        let shielded = self.shield.covers(incident.source).is_some();
+            self.policy.measure(grounds.evidence, grounds.respond).filter(|_| is_one_owner(grounds.source));
+        let shielded = self.shield.covers(grounds.source).is_some();
         let Some(measure) = measure.filter(|_| !shielded) else { return };
-        if self.ledger.covering(incident.source).is_some_and(|standing| standing.measure >= measure) {
+        if self.ledger.covering(grounds.source).is_some_and(|standing| standing.measure >= measure) {
             return;
         }
-        let validated = incident.evidence == Evidence::Validated;
-        let before = self.ledger.before(incident.source, now, self.policy.forget);
+        let validated = grounds.evidence == Evidence::Validated;
+        let before = self.ledger.before(grounds.source, now, self.policy.forget);
         let standing = Standing {
-            target: incident.source,
+            target: grounds.source,
             measure,
-            rule: incident.rule.clone(),
+            rule: grounds.rule.clone(),
             reason: None,
-            incident: Some(incident.id),
+            incident: Some(grounds.incident),
             validated,
             before,
             since: now,
-            timeout: Some(self.policy.timeout(incident.evidence, before)),
+            timeout: Some(self.policy.timeout(grounds.evidence, before)),
             state: State::Asked,
         };
         self.enter(standing, now, actions);

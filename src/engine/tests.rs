@@ -99,14 +99,8 @@ impl World {
     }
 
     fn see_as(&mut self, verdict: Verdict, packet: Packet) {
-        let observation = Observation {
-            packet,
-            verdict,
-            pkttype: Pkttype::Unicast,
-            iif: "eth0",
-            oif: "",
-            prefix: b"",
-        };
+        let observation =
+            Observation { packet, verdict, pkttype: Pkttype::Unicast, iif: "eth0", oif: "", prefix: b"" };
         let mut actions = Vec::new();
         self.engine.observe(&observation, self.now, &mut actions);
         self.carry_out(actions);
