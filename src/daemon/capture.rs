@@ -188,12 +188,8 @@ impl Captures {
 fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
     let mut groups = Vec::new();
     for capture in captures {
-        let config::Capture::Nflog(nflog) = capture else {
-            return Err(StartError::needs(
-                "open the captures",
-                "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`",
-            ));
-        };
+        // The configuration's reader has warned of it.
+        let config::Capture::Nflog(nflog) = capture else { continue };
         groups.extend(nflog.groups.iter().map(|&group| Group {
             settings: Settings {
                 snaplen: u16::try_from(nflog.snaplen).unwrap_or(u16::MAX - 4),
@@ -204,6 +200,10 @@ fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
             verdict: nflog.verdict,
             undecoded: 0,
         }));
+    }
+    if groups.is_empty() && !captures.is_empty() {
+        let only = "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`";
+        return Err(StartError::needs("open the captures", only));
     }
     Ok(groups)
 }
