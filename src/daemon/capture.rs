@@ -86,9 +86,16 @@ impl Captures {
         match bind(captures, &self.groups) {
             Ok(capture) => self.capture = capture,
             Err(error) => {
-                error!("cannot open the NFLOG groups: {error}; no packets are seen until a reload succeeds")
+                error!(
+                    "cannot open the NFLOG groups: {error}; no packets are seen until that succeeds; trying again"
+                )
             }
         }
+    }
+
+    /// Whether groups are configured and none is bound.
+    pub(super) fn is_closed(&self) -> bool {
+        self.capture.is_none() && !self.groups.is_empty()
     }
 
     fn close(&mut self) {
