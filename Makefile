@@ -20,7 +20,7 @@ demo:
 
 test:
 	scripts/setup test
-	scripts/isolated test
+	scripts/isolated test --no-fail-fast
 
 lint:
 	scripts/lint

@@ -1,10 +1,5 @@
 //! `nfban demo` as root and as an ordinary user: it comes to its end, and nothing of it is left however it ends.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test states its expectations by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by panicking")]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -35,7 +30,9 @@ impl Demo {
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o777)).tempdir().unwrap();
         // Where the sources are need not be a place that an ordinary user may look at.
         let program = folder.path().join("nfban");
-        fs::copy(env!("CARGO_BIN_EXE_nfban"), &program).unwrap();
+        // A copy made by this process could still be open for writing in a child that another test has just forked.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_nfban")).arg(&program).status().unwrap();
+        assert!(copied.success());
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).unwrap();
         fs::set_permissions(&temporary, Permissions::from_mode(0o777)).unwrap();
@@ -72,7 +69,11 @@ impl Demo {
     /// Reads on until a line with `words` was told.
     fn read_until(&mut self, words: &str) {
         let mut lines = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains(words)), "it never says {words}");
+        if !lines.any(|line| line.unwrap().contains(words)) {
+            let mut errors = String::new();
+            self.child.stderr.as_mut().unwrap().read_to_string(&mut errors).unwrap();
+            panic!("it never says {words}: {errors}");
+        }
     }
 
     fn temporary_files(&self) -> Vec<PathBuf> {
@@ -134,14 +135,14 @@ const TOLD: [&str; 18] = [
     "connects to its ports 22 and 80",
     "no scan yet",
     "incident tcp-syn-scan from 198.51.100.7",
-    "element of set restrict4",
+    "holds in set restrict4, within ",
     "198.51.100.7 ",
     "comment \"tcp-syn-scan\"",
     "has dropped those 13 packets",
-    "still accepts connections",
+    "still serves 22 and 80",
     "IPv6",
     "incident tcp-null-scan from 2001:db8:bad::/64",
-    "element of set restrict6",
+    "holds in set restrict6, within ",
     "comment \"tcp-null-scan\"",
     "has dropped those 7 packets",
     "no longer holds 198.51.100.7",
@@ -208,6 +209,26 @@ fn killed_in_the_middle_it_leaves_nothing() {
     kill_process(demo.group, Signal::KILL).unwrap();
     let (status, ..) = demo.end();
     assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+}
+
+#[test]
+fn what_does_not_hold_is_an_error_and_never_told() {
+    let mut demo = Demo::start(&["env"], &[]);
+    demo.read_until("The end of it");
+    let pid = demo.group.to_string();
+    let lift = ["-t", &pid, "-n", "nft", "flush", "set", "inet", "nfban", "restrict4"];
+    assert!(Command::new("nsenter").args(lift).status().unwrap().success());
+    let (status, told, errors) = demo.end();
+    assert_eq!(status.code(), Some(1), "{told}\n{errors}");
+    assert!(errors.contains("this did not hold: the element of 198.51.100.7 stays 4s"), "{errors}");
+    assert!(!told.contains("no longer holds"), "{told}");
+}
+
+#[test]
+fn where_no_folder_can_be_made_it_says_what_to_set() {
+    let (status, told, errors) = Demo::start(&["env", "TMPDIR=/nonexistent"], &[]).end();
+    assert_eq!((status.code(), told.as_str()), (Some(1), ""), "{errors}");
+    assert!(errors.contains("set TMPDIR"), "{errors}");
 }
 
 #[test]

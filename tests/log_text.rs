@@ -319,10 +319,12 @@ fn lines_of_other_programs_are_not_ours_whatever_they_quote() {
         format!(r#"{{"SYSLOG_IDENTIFIER":"sshd","MESSAGE":"{quote}"}}"#),
         r#"{"_TRANSPORT":"kernel","MESSAGE":null}"#.to_owned(),
         r#"{"log":"x"}"#.to_owned(),
-        "{ not json".to_owned(),
     ];
     for line in lines {
         assert_eq!(outcome(&line), "not-ours", "{line}");
+    }
+    for line in ["{ not json", "services: [22]", "a sentence of a letter"] {
+        assert_eq!(outcome(line), "malformed: not a line of a log", "{line}");
     }
 }
 

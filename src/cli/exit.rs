@@ -81,11 +81,6 @@ impl Failure {
         }
     }
 
-    /// A part that others are still writing.
-    pub(super) fn not_yet(what: &str) -> Self {
-        Self::new(Exit::No, format!("{what} is not in this build yet"))
-    }
-
     /// The daemon answered, but not what was asked.
     pub(super) fn off_topic() -> Self {
         Self::new(

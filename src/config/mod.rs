@@ -20,6 +20,7 @@ mod tests;
 use std::path::Path;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 pub use self::capture::{Capture, LogText, Nflog};
 pub use self::problem::{Place, Problem, Problems, Severity};
@@ -31,7 +32,7 @@ pub use self::values::Service;
 
 use self::read::Report;
 use self::yaml::{Node, Source, Value};
-use crate::decide::{Evidence, Response};
+use crate::decide::Response;
 use crate::filter::{self, Filter};
 
 /// What `/etc/nfban/nfban.yaml` says, checked. The default is what an empty file says.
@@ -51,7 +52,7 @@ pub struct Config {
     pub allow: Vec<IpNet>,
     /// Packets that are no evidence.
     pub ignore: Vec<Filter>,
-    /// What is done about an incident whose rule does not say. See [`Config::response`].
+    /// What is done about an incident whose rule does not say.
     pub respond: Respond,
     /// For how long, and how many.
     pub ban: Ban,
@@ -66,7 +67,8 @@ pub struct Config {
 }
 
 /// Whether the kernel is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// It is.
     #[default]
@@ -123,19 +125,6 @@ impl Config {
         match config {
             Some(config) if !problems.any_error() => Ok((config, problems.into_iter().collect())),
             _ => Err(problems),
-        }
-    }
-
-    /// What is done about an incident: the rule's own response, else the configured one, as far as it is available.
-    #[must_use]
-    pub fn response(&self, rule: Option<Response>, evidence: Evidence) -> Response {
-        let wanted = rule.unwrap_or(match evidence {
-            Evidence::Spoofable => self.respond.spoofable,
-            Evidence::Validated => self.respond.validated,
-        });
-        match wanted {
-            Response::Restrict if self.nftables.conntrack == Conntrack::Never => Response::Log,
-            response => response,
         }
     }
 }

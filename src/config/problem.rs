@@ -1,5 +1,6 @@
 //! What is wrong with a file, where, and how that is shown.
 
+use crate::report::escape::escape;
 use std::fmt::{self, Write as _};
 
 use unicode_width::UnicodeWidthChar as _;
@@ -221,26 +222,6 @@ fn excerpt(line: &str, place: Place) -> (String, usize, usize) {
 /// Terminal columns of a text without control characters.
 fn columns(text: &str) -> usize {
     text.chars().filter_map(char::width).sum()
-}
-
-/// Text from outside, made safe for a terminal: what would move the cursor, change colours or reorder the line is
-/// shown as `\u{…}`.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            _ if c.is_control() || reorders_or_hides(c) => out.extend(c.escape_unicode()),
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-/// Bidirectional controls, zero-width characters and line separators (Unicode Standard Annex 9, Technical Report 36).
-const fn reorders_or_hides(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}')
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::names::{self, PORT_PROTOCOLS, PROTOCOLS, SERVICES};
 use crate::packet::{TcpFlags, protocol};
+use crate::time::{ParseDurationError, parse_duration};
 
 /// Why a value does not read as it should, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,10 +194,7 @@ pub fn network(text: &str) -> Result<IpNet, Wrong> {
 /// No duration is longer: ten years.
 const LONGEST: Duration = Duration::from_secs(3650 * 86400);
 
-const UNITS: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
-
-/// Whole numbers with units, greatest first or not: `90s`, `10m`, `1h30m`, `7d`. At most ten years.
+/// As [`parse_duration`] reads it (`90s`, `10m`, `1h30m`, `7d`), or in milliseconds (`250ms`). At most ten years.
 ///
 /// # Errors
 /// No number, no unit, or too long.
@@ -207,31 +205,19 @@ pub fn duration(text: &str) -> Result<Duration, Wrong> {
             format!("write `{text}s` for seconds; units are ms, s, m, h, d, w"),
         ));
     }
-    let wrong =
-        || Wrong::new(format!("`{text}` is no duration"), "write `90s`, `10m`, `1h`, `1h30m`, `7d` or `2w`");
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let (digits, after) = rest
-            .split_at_checked(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?)
-            .ok_or_else(wrong)?;
-        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, next) = after.split_at_checked(end).ok_or_else(wrong)?;
-        if digits.is_empty() {
-            return Err(wrong());
+    let milliseconds =
+        text.strip_suffix("ms").and_then(|digits| digits.parse().ok()).map(Duration::from_millis);
+    let duration = match milliseconds.map_or_else(|| parse_duration(text), Ok) {
+        Ok(duration) if duration <= LONGEST => duration,
+        Ok(_) | Err(ParseDurationError::TooLong) => {
+            return Err(Wrong::new(format!("`{text}` is too long"), "ten years are the most"));
         }
-        let millis = names::number(UNITS, unit).ok_or_else(wrong)?;
-        // Digits alone fail to parse only where they are too many.
-        let millis = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(millis));
-        sum =
-            millis.and_then(|millis| sum.checked_add(Duration::from_millis(millis))).unwrap_or(Duration::MAX);
-        rest = next;
-    }
-    match sum {
-        _ if text.is_empty() => Err(wrong()),
-        sum if sum > LONGEST => Err(Wrong::new(format!("`{text}` is too long"), "ten years are the most")),
-        sum => Ok(sum),
-    }
+        Err(_) => {
+            let hint = "write `90s`, `10m`, `1h`, `1h30m`, `7d` or `2w`";
+            return Err(Wrong::new(format!("`{text}` is no duration"), hint));
+        }
+    };
+    Ok(duration)
 }
 
 /// As [`duration`], more than zero.

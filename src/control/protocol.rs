@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::Mode;
 use crate::decide::Measure;
 use crate::event::IncidentId;
 use crate::packet::Verdict;
@@ -115,16 +116,6 @@ pub enum Refusal {
     Busy,
     /// The configuration has errors.
     BadConfiguration,
-}
-
-/// Whether decisions reach the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// They do.
-    Enforce,
-    /// Everything but the kernel is done.
-    Watch,
 }
 
 /// What runs, what it saw, whom it keeps out.

@@ -41,16 +41,17 @@ impl Daemon {
     /// Asks the kernel first, so that no answer claims what it does not hold.
     fn with_kernel(&mut self, answer: impl FnOnce(&Self, &InKernel) -> Reply) -> Reply {
         let held = match self.backend.held() {
-            Ok(held) => held,
             // The whole table is gone: put it back with everything that stands, then look again.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                self.engine.reassert(clock::now(), &mut self.actions);
-                self.carry_out();
-                match self.backend.held() {
-                    Ok(held) => held,
-                    Err(error) => return kernel_is_silent(&error),
-                }
+                self.backend.reinstall().and_then(|()| {
+                    self.carry_out();
+                    self.backend.held()
+                })
             }
+            held => held,
+        };
+        let held = match held {
+            Ok(held) => held,
             Err(error) => return kernel_is_silent(&error),
         };
         self.engine.reconcile(&held, clock::now(), &mut self.actions);
@@ -125,7 +126,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             instance: self.options.instance.clone(),
-            mode: self.mode(),
+            mode: self.loaded.config.mode,
             since: Wall::from(self.started),
             uptime_s: clock::now().boot.saturating_sub(self.started.boot).as_secs(),
             packets: captures.iter().map(|capture| capture.packets).sum(),
@@ -144,13 +145,6 @@ impl Daemon {
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
             recent_bans: rows,
         }))
-    }
-
-    fn mode(&self) -> protocol::Mode {
-        match self.loaded.config.mode {
-            Mode::Enforce => protocol::Mode::Enforce,
-            Mode::Watch => protocol::Mode::Watch,
-        }
     }
 
     fn kernel(&self) -> Kernel {

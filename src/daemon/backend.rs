@@ -74,6 +74,14 @@ impl Backend {
         self.enforcer().held()
     }
 
+    /// Sets up again what somebody has removed, without what it held.
+    pub(super) fn reinstall(&mut self) -> io::Result<()> {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.reinstall().map_err(io::Error::other),
+            Self::DryRun(_) => Ok(()),
+        }
+    }
+
     fn enforcer(&mut self) -> &mut dyn Enforcer {
         match self {
             Self::Kernel(kernel, ..) => &mut **kernel,

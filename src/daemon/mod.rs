@@ -79,6 +79,9 @@ impl StartError {
 /// Changes of addresses and routes come in bursts; they are gathered for this long.
 const GATHER: Duration = Duration::from_millis(200);
 
+/// How often the resolvers are looked up again: no kernel tells of changes to resolv.conf.
+const RESOLVERS_EVERY: Duration = Duration::from_secs(30);
+
 /// How many of the latest incidents and alarms a status shows.
 const LATEST: usize = crate::control::protocol::Status::LATEST;
 
@@ -119,6 +122,8 @@ struct Daemon {
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
     refresh_at: Option<Duration>,
+    /// Boot time at which the resolvers are to be read again.
+    resolvers_at: Duration,
     started: Stamp,
     reinstalled: u64,
     latest: Latest,
@@ -138,6 +143,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (_server, inbox) = serve(&loaded.config.control.socket, &loaded.config.control.group)?;
     let mut daemon = Daemon::start(options, loaded, inbox)?;
     daemon.announce();
+    daemon.carry_out();
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -171,6 +177,8 @@ impl Daemon {
             .map_err(|error| StartError::needs("compile the rules", error))?;
         let settings = setup::engine(config, &host);
         let mut engine = Engine::new(rules, settings, Capacity::default(), Seed::Random);
+        // Before anything is changed in the kernel: another daemon may have the groups.
+        let captures = Captures::open(&config.capture)?;
         let mut backend = Backend::open(config, &host)?;
         let mut actions = Vec::new();
         let started = clock::now();
@@ -178,7 +186,6 @@ impl Daemon {
             Ok(held) => engine.reconcile(&held, started, &mut actions),
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
         }
-        let captures = Captures::open(&config.capture)?;
         Ok(Self {
             options,
             loaded,
@@ -189,6 +196,7 @@ impl Daemon {
             watch,
             inbox,
             refresh_at: None,
+            resolvers_at: started.boot + RESOLVERS_EVERY,
             started,
             reinstalled: 0,
             latest: Latest::default(),
@@ -241,7 +249,10 @@ impl Daemon {
     /// Waits for packets, signals, requests or the next deadline.
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
-        let due = [self.engine.next_deadline(), self.refresh_at].into_iter().flatten().min();
+        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at)]
+            .into_iter()
+            .flatten()
+            .min();
         let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
         let capture = self.captures.as_fd();
@@ -275,8 +286,23 @@ impl Daemon {
             self.refresh_at = None;
             self.refresh_host();
         }
+        if self.resolvers_at <= now.boot {
+            self.resolvers_at = now.boot + RESOLVERS_EVERY;
+            self.refresh_resolvers();
+        }
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
+    }
+
+    fn refresh_resolvers(&mut self) {
+        match crate::host::resolvers(Path::new("/")) {
+            Ok(resolvers) if resolvers != self.host.resolvers => {
+                self.host.resolvers = resolvers;
+                self.apply_settings();
+            }
+            Ok(_) => {}
+            Err(error) => warn!("cannot read the resolvers: {error}"),
+        }
     }
 
     /// Reads addresses, routes and resolvers again, and protects what is new before anything else.

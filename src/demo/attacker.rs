@@ -17,11 +17,11 @@ use super::wire::{self, Flags};
 
 /// Where all probes come from: not a port that servers answer from.
 const SOURCE_PORT: u16 = 40_000;
-/// Between two namespaces of one machine an answer is there when the call that sent the question returns. This is for
-/// a machine that is busy.
-const PATIENCE: Duration = Duration::from_millis(30);
+/// How long to listen where silence is expected. Between two namespaces of one machine an answer is there when the call
+/// that sent the question returns; this is for a machine that is busy.
+pub(super) const MOMENT: Duration = Duration::from_millis(30);
 /// How long an answer may take that is expected to come.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
 /// What came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +70,10 @@ impl<'a> Attacker<'a> {
         Ok(before)
     }
 
-    /// Sends one segment and waits a little for what comes back.
-    pub(super) fn probe(&self, port: u16, flags: Flags) -> Result<Reply, DemoError> {
+    /// Sends one segment and listens so long for what comes back.
+    pub(super) fn probe(&self, port: u16, flags: Flags, patience: Duration) -> Result<Reply, DemoError> {
         self.send(port, flags)?;
-        let reply = await_packet(&self.tcp, PATIENCE, |packet| {
+        let reply = await_packet(&self.tcp, patience, |packet| {
             let answer = wire::answer(packet, self.victim.is_ipv6())?;
             let ours = answer.from_port == port && answer.to_port == SOURCE_PORT;
             let reply = if answer.flags.has(Flags::SYN_ACK) { Reply::Open } else { Reply::Closed };
@@ -82,12 +82,12 @@ impl<'a> Attacker<'a> {
         Ok(reply.unwrap_or(Reply::Silence))
     }
 
-    /// Sends an echo request and tells whether it is answered.
-    pub(super) fn ping(&mut self) -> Result<bool, DemoError> {
+    /// Sends an echo request, listens so long, and tells whether it is answered.
+    pub(super) fn ping(&mut self, patience: Duration) -> Result<bool, DemoError> {
         self.identifier = self.identifier.wrapping_add(1);
         let (ipv6, identifier) = (self.victim.is_ipv6(), self.identifier);
         send(&self.icmp, &wire::echo_request(ipv6, identifier), self.victim)?;
-        let reply = await_packet(&self.icmp, PATIENCE, |packet| {
+        let reply = await_packet(&self.icmp, patience, |packet| {
             wire::is_echo_reply(packet, ipv6, identifier).then_some(())
         })?;
         Ok(reply.is_some())
@@ -144,7 +144,8 @@ fn await_packet<T>(
                 if left.is_zero() {
                     return Ok(None);
                 }
-                let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+                let seconds = i64::try_from(left.as_secs()).unwrap_or(1);
+                let timeout = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
                 // Whether a packet came or not is seen above.
                 let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout));
             }

@@ -114,14 +114,25 @@ pub(super) fn kernel_suffices() -> Result<(), DemoError> {
     }
     for (what, modules, ruleset) in NEEDED {
         // Checked as `nft -c` does: the kernel makes it all, and then takes none of it.
-        program::run("nft", &["-c", "-f", "-"], Input::Text(ruleset)).map_err(|error| {
-            DemoError::Lacking {
-                what: format!("this kernel lacks {what}: {error}"),
-                remedy: format!("try: sudo modprobe {modules}"),
-            }
-        })?;
+        program::run("nft", &["-c", "-f", "-"], Input::Text(ruleset))
+            .map_err(|error| lacking(what, modules, &error))?;
     }
     Ok(())
+}
+
+fn lacking(what: &str, modules: &str, error: &str) -> DemoError {
+    if error.contains("Operation not permitted") {
+        return DemoError::Forbidden {
+            what: format!("root of these namespaces may not change their firewall: {error}"),
+            remedy:
+                "something such as AppArmor or a container's seccomp filter forbids it; use the host's root"
+                    .to_owned(),
+        };
+    }
+    DemoError::Lacking {
+        what: format!("this kernel lacks {what}: {error}"),
+        remedy: format!("try: sudo modprobe {modules}"),
+    }
 }
 
 /// Makes the attacker's network and joins it to the victim's.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::attacker::{Attacker, Reply};
+use super::attacker::{self, Attacker, MOMENT, Reply};
 use super::daemon::Daemon;
 use super::lab::{self, ATTACKER4, ATTACKER6, ATTACKER6_TOO, Network, OPEN, VICTIM4, VICTIM6};
 use super::sandbox::Inside;
@@ -22,6 +22,7 @@ use crate::enforce::{Enforcer as _, Kernel, Settings};
 use crate::report::json::Incident;
 use crate::report::target::Target;
 use crate::report::text::{count, port_list};
+use crate::time::format_duration;
 
 /// For how long a source is restricted here: long enough to look at, short enough to wait for.
 const BAN: Duration = Duration::from_secs(4);
@@ -100,7 +101,7 @@ pub(super) fn play(options: &Options, inside: &Inside, out: &mut dyn Write) -> R
     )?;
     let daemon = Daemon::start(inside.folder(), BAN)?;
     story.tell(Who::Victim, "starts nfban run, which answers on its control socket")?;
-    let mut stage = Stage { story, daemon, kernel: open_kernel()? };
+    let mut stage = Stage { story, daemon, kernel: open_kernel()?, slowest: Duration::ZERO };
     let mut four = Attacker::new(&network, ATTACKER4, VICTIM4)?;
     let mut six = Attacker::new(&network, ATTACKER6, VICTIM6)?;
     stage.first_look(&mut [&mut four, &mut six])?;
@@ -133,6 +134,8 @@ struct Stage<'a> {
     story: Story<'a>,
     daemon: Daemon,
     kernel: Kernel,
+    /// The longest time from a deciding probe to the element.
+    slowest: Duration,
 }
 
 impl Stage<'_> {
@@ -141,7 +144,7 @@ impl Stage<'_> {
         for attacker in attackers {
             let start = Instant::now();
             // The cable needs a moment until it carries packets.
-            while !attacker.ping()? {
+            while !attacker.ping(MOMENT)? {
                 holds(start.elapsed() < LIMIT, || format!("{} is reached by ping", attacker.victim))?;
             }
             for port in OPEN {
@@ -165,11 +168,12 @@ impl Stage<'_> {
         let seen = self.wait_for_element(act)?;
         self.story.tell(Who::Attacker, &format!("sends one more, to port {}", act.last))?;
         self.tell_incident(act)?;
-        let delay = (seen - sent).as_secs_f64() * 1000.0;
+        let delay = seen - sent;
+        self.slowest = self.slowest.max(delay);
         let element = held_element(act)?;
         self.story.tell(
             Who::Kernel,
-            &format!("holds this element of set {} {delay:.1} ms after that probe:", act.set),
+            &format!("holds in set {}, within {} of that probe:", act.set, milliseconds(delay)),
         )?;
         self.story.quote(&element.text)?;
         self.probe_in_vain(act, attacker, &element)?;
@@ -181,7 +185,7 @@ impl Stage<'_> {
         let before = self.daemon.status()?.evidence;
         if act.flags == Flags::SYN {
             for port in OPEN {
-                let reply = attacker.probe(port, act.flags)?;
+                let reply = attacker.probe(port, act.flags, attacker::LIMIT)?;
                 holds(reply == Reply::Open, || {
                     format!("port {port} answers {} with SYN+ACK: {reply:?}", act.probe)
                 })?;
@@ -190,10 +194,8 @@ impl Stage<'_> {
                 .tell(Who::Attacker, &format!("sends {} to ports {}: open", act.probe, ports(&OPEN)))?;
         }
         all_silent(act, attacker, act.first)?;
-        self.story.tell(
-            Who::Attacker,
-            &format!("sends {} to ports {}: no answer at all", act.probe, ports(act.first)),
-        )?;
+        self.story
+            .tell(Who::Attacker, &format!("sends {} to ports {}: no answer", act.probe, ports(act.first)))?;
         let sent = number(act.first.len());
         let counted = |stage: &mut Self| Ok(stage.daemon.status()?.evidence - before >= sent);
         self.wait(counted, || format!("nfban counts {sent} refused probes"))?;
@@ -217,12 +219,12 @@ impl Stage<'_> {
         self.story.tell(
             Who::Nfban,
             &format!(
-                "incident {} from {}: {}, {}; restricts it for {} s",
+                "incident {} from {}: {}, {}; restricts it for {}",
                 incident.rule,
                 incident.source,
                 count(incident.packets, "packet", "packets"),
                 format_args!("ports {}", ports(&incident.ports)),
-                BAN.as_secs(),
+                format_duration(BAN),
             ),
         )?;
         Ok(())
@@ -236,23 +238,33 @@ impl Stage<'_> {
         before: &Element,
     ) -> Result<(), DemoError> {
         all_silent(act, attacker, act.further)?;
-        holds(!attacker.ping()?, || format!("a ping from {} is dropped", attacker.address))?;
+        holds(!attacker.ping(MOMENT)?, || format!("a ping from {} is dropped", attacker.address))?;
         let probes = number(act.further.len());
         self.story.tell(
             Who::Attacker,
             &format!("sends {} to {probes} other ports, and a ping: no answer to any", act.probe),
         )?;
-        let (sent, dropped) = (probes + 1, held_element(act)?.packets - before.packets);
-        holds(dropped == sent, || format!("the kernel dropped all {sent} packets: it dropped {dropped}"))?;
+        let sent = probes + 1;
+        self.wait_until_dropped(act, before, sent)?;
+        let (from, to) = (before.packets, before.packets + sent);
         self.story.tell(
             Who::Kernel,
-            &format!(
-                "has dropped those {dropped} packets: the element's counter went from {} to {}",
-                before.packets,
-                before.packets + dropped
-            ),
+            &format!("has dropped those {sent} packets: the element's counter went from {from} to {to}"),
         )?;
         Ok(())
+    }
+
+    /// The element's counter has gone up by just what was `sent` since `before`.
+    fn wait_until_dropped(&mut self, act: &Act, before: &Element, sent: u64) -> Result<(), DemoError> {
+        let dropped = || Ok::<_, DemoError>(held_element(act)?.packets - before.packets);
+        self.wait(
+            |_| Ok(dropped()? >= sent),
+            || format!("the kernel drops {sent} packets of {}", act.source),
+        )?;
+        let dropped = dropped()?;
+        holds(dropped == sent, || {
+            format!("the kernel drops {sent} packets and no others: it dropped {dropped}")
+        })
     }
 
     /// The point of `restrict`: a source address can be forged, and its owner must not lose what is published.
@@ -262,24 +274,19 @@ impl Stage<'_> {
                 format!("the restricted {} still connects to the published port {port}", attacker.address)
             })?;
         }
-        self.story.tell(
-            Who::Victim,
-            "still accepts connections to 22 and 80 from that address: whoever forged it has locked nobody out",
-        )?;
+        self.story
+            .tell(Who::Victim, "still serves 22 and 80 to that address: a forged source locks nobody out")?;
         Ok(())
     }
 
     /// An IPv6 source is a /64: its other addresses are no way round.
     fn not_from_next_door(&mut self, network: &Network) -> Result<(), DemoError> {
         let mut neighbour = Attacker::new(network, ATTACKER6_TOO, VICTIM6)?;
-        let before = held_element(&IPV6)?.packets;
-        holds(!neighbour.ping()?, || format!("a ping from {ATTACKER6_TOO} is dropped"))?;
-        let dropped = held_element(&IPV6)?.packets - before;
-        holds(dropped == 1, || {
-            format!("the kernel dropped 1 packet of {ATTACKER6_TOO}: it dropped {dropped}")
-        })?;
+        let before = held_element(&IPV6)?;
+        holds(!neighbour.ping(MOMENT)?, || format!("a ping from {ATTACKER6_TOO} is dropped"))?;
+        self.wait_until_dropped(&IPV6, &before, 1)?;
         self.story
-            .tell(Who::Attacker, &format!("pings from {ATTACKER6_TOO}, of the same /64: dropped as well"))?;
+            .tell(Who::Attacker, &format!("pings from {ATTACKER6_TOO}, of the same /64: dropped too"))?;
         Ok(())
     }
 
@@ -291,23 +298,25 @@ impl Stage<'_> {
     ) -> Result<(), DemoError> {
         while self.holds_element(act)? {
             let late = since.elapsed() > BAN + LIMIT;
-            holds(!late, || format!("the element of {} is gone after {} s", act.source, BAN.as_secs()))?;
+            holds(!late, || format!("the element of {} is gone after {}", act.source, format_duration(BAN)))?;
             thread::sleep(Duration::from_millis(5));
         }
         let lasted = since.elapsed();
         holds(lasted + TICKS >= BAN, || {
-            format!("the element of {} stays {} s: it was gone after {lasted:.2?}", act.source, BAN.as_secs())
+            format!(
+                "the element of {} stays {}: it stayed {}",
+                act.source,
+                format_duration(BAN),
+                seconds(lasted)
+            )
         })?;
         holds(sets::element(act.set)?.is_none(), || format!("set {} is empty again", act.set))?;
-        self.story.tell(
-            Who::Kernel,
-            &format!(
-                "no longer holds {}: its time was over, {:.2} s after it came",
-                act.source,
-                lasted.as_secs_f64()
-            ),
-        )?;
-        holds(attacker.ping()?, || format!("a ping from {} is answered again", attacker.address))?;
+        let gone =
+            format!("no longer holds {}: gone by itself, {} after it came", act.source, seconds(lasted));
+        self.story.tell(Who::Kernel, &gone)?;
+        holds(attacker.ping(attacker::LIMIT)?, || {
+            format!("a ping from {} is answered again", attacker.address)
+        })?;
         self.story.tell(Who::Attacker, &format!("pings from {}: answered again", attacker.address))?;
         Ok(())
     }
@@ -320,15 +329,17 @@ impl Stage<'_> {
     }
 
     fn close(&mut self) -> Result<(), DemoError> {
-        let seconds = self.story.elapsed().as_secs_f64();
-        self.story.scene(&format!("Shown in {seconds:.1} s, each line checked before it was told"))?;
+        let took = self.story.elapsed().as_secs_f64();
+        self.story.scene(&format!("Shown in {took:.1} s, each line checked before it was told"))?;
+        self.story.say(&format!(
+            "Two scans seen and named, each source cut off within {} of the probe that decided it, what is \
+             published served all the same, and both let in again on time. Nothing of it stays on this machine.",
+            milliseconds(self.slowest)
+        ))?;
+        self.story.draw("")?;
         self.story.say(
-            "Two scans seen and named, their sources cut off by the kernel within milliseconds, what is published \
-             in reach throughout, and both let in again on time. Nothing of it stays on this machine.",
-        )?;
-        self.story.draw(
-            "\nNext: load a ruleset of examples/nftables and write `mode: watch` and what its\n\
-             header asks for into /etc/nfban/nfban.yaml; then nfban check, run and status.",
+            "Next: give your firewall the log rules of examples/nftables, write `mode: watch` into \
+             /etc/nfban/nfban.yaml, start nfban run, and look at nfban status.",
         )?;
         Ok(())
     }
@@ -393,7 +404,7 @@ fn held_element(act: &Act) -> Result<Element, DemoError> {
 
 fn all_silent(act: &Act, attacker: &Attacker<'_>, ports: &[u16]) -> Result<(), DemoError> {
     for &port in ports {
-        let reply = attacker.probe(port, act.flags)?;
+        let reply = attacker.probe(port, act.flags, MOMENT)?;
         holds(reply == Reply::Silence, || format!("port {port} does not answer {}: {reply:?}", act.probe))?;
     }
     Ok(())
@@ -402,6 +413,14 @@ fn all_silent(act: &Act, attacker: &Attacker<'_>, ports: &[u16]) -> Result<(), D
 fn ports(ports: &[u16]) -> String {
     let sorted: Vec<u16> = ports.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     port_list(&sorted, number(sorted.len()), sorted.len())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2}\u{a0}s", duration.as_secs_f64())
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1}\u{a0}ms", duration.as_secs_f64() * 1000.0)
 }
 
 fn number(length: usize) -> u64 {

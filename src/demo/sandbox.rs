@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options) -> Result<(), DemoError> {
     drop(folder);
     if let Some(signal) = signals.caught() {
         // The user's shell learns that it was the signal. It is a clean end, so nothing is left to say but this.
-        eprintln!("nfban: interrupted; nothing of the demonstration is left");
+        let _ = writeln!(io::stderr(), "nfban: interrupted; nothing of the demonstration is left");
         let _ = low_level::emulate_default_handler(signal);
     }
     let status = ended?;
@@ -84,7 +84,7 @@ fn leave() -> Result<(), DemoError> {
     ]
     .into_iter()
     .try_for_each(|(file, text)| fs::write(file, text))
-    .map_err(|error| DemoError::step("become root of a user namespace", error))
+    .map_err(|error| forbidden(Errno::from_io_error(&error).unwrap_or(Errno::PERM)))
 }
 
 fn forbidden_to_root(error: Errno) -> DemoError {

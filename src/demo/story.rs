@@ -102,16 +102,17 @@ impl<'a> Story<'a> {
     }
 }
 
-/// Breaks `text` at spaces into lines of at most `width` characters; a word that is longer has a line of its own.
+/// Breaks `text` at spaces into lines of at most `width` characters; a word that is longer has a line of its own. A
+/// no-break space, as between a number and its unit, comes out as a plain one.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in text.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace('\u{a0}', " ")) {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
-                line.push_str(word);
+                line.push_str(&word);
             }
-            _ => lines.push(word.to_owned()),
+            _ => lines.push(word),
         }
     }
     lines
@@ -125,6 +126,7 @@ mod tests {
     fn lines_break_at_spaces_and_never_in_a_word() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("a long-word b", 4), ["a", "long-word", "b"]);
+        assert_eq!(wrap("lasts 4\u{a0}s", 7), ["lasts", "4 s"]);
         assert!(wrap(" ", 4).is_empty());
     }
 

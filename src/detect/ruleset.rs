@@ -225,7 +225,8 @@ impl Ruleset {
             Count::Distinct { fields, weights } => {
                 let least =
                     weights.ports.iter().map(|entry| entry.weight).chain([weights.rest]).min().unwrap_or(1);
-                let limit = rule.threshold.div_ceil(u64::from(least.max(1)));
+                let spread = if rule.from_at_least > 1 { u64::from(rule.from_at_least) } else { 0 };
+                let limit = rule.threshold.div_ceil(u64::from(least.max(1))).saturating_add(spread);
                 Counting::Distinct {
                     fields: *fields,
                     weights: self.shared_weights(weights, traps),

@@ -11,7 +11,7 @@ use super::key::{SourceKey, as_number};
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Mask, Ruleset};
 use super::table::Pinned;
-use super::window::{Distinct, Probe, Rate};
+use super::window::{Bounds, Distinct, Probe, Rate};
 use super::{Seen, SeenCount};
 use crate::packet::protocol::{TCP, UDP, UDPLITE};
 use crate::time::Stamp;
@@ -152,7 +152,8 @@ impl Source {
         let Some((_, counter)) = tracked.counters.get_mut(at) else { return 0 };
         match (counter, &rule.counting) {
             (Counter::Distinct(distinct), Counting::Distinct { limit, .. }) => {
-                distinct.add(value, rule.weight(dport), *probe, rule.window, *limit)
+                let bounds = Bounds { window: rule.window, limit: *limit, spread: rule.from_at_least > 1 };
+                distinct.add(value, rule.weight(dport), *probe, bounds)
             }
             (Counter::Rate(rate), Counting::Bytes) => rate.add(u64::from(probe.length), *probe, rule.window),
             (Counter::Rate(rate), _) => rate.add(1, *probe, rule.window),

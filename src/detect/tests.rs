@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::class::{Exemption, Judgement, Surroundings, judge};
-use super::window::{Distinct, Probe, Rate};
+use super::window::{Bounds, Distinct, Probe, Rate};
 use crate::address::never_a_host;
 use crate::filter::Class;
 use crate::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
@@ -240,11 +240,40 @@ proptest! {
             alive.sort_unstable();
             alive.dedup();
             let oracle: u64 = alive.iter().map(|value| u64::from(weight_of(*value))).sum();
-            let counted = counter.add(value, weight_of(value), probe(now), window, limit);
+            let counted = counter.add(value, weight_of(value), probe(now), Bounds { window, limit, spread: false });
             prop_assert_eq!(counted >= threshold, oracle >= threshold, "at {}: {} against {}", now, counted, oracle);
             if oracle < threshold {
                 prop_assert_eq!(counted, oracle);
             }
+        }
+    }
+
+    /// With sources: fires exactly when weight and number of sources of the whole history both suffice.
+    #[test]
+    fn values_from_several_sources_are_kept_as_long_as_it_matters(
+        steps in proptest::collection::vec((0u64..20, 0u64..40, 0u8..6), 1..200),
+        // Whether a value may come from another source later: then its old source may be missed, and never invented.
+        wandering in any::<bool>(),
+        window in 1u64..300,
+        threshold in 1u64..20,
+        sources in 2u8..5,
+    ) {
+        let limit = usize::try_from(threshold + u64::from(sources)).unwrap();
+        let mut counter = Distinct::default();
+        let mut history: std::collections::BTreeMap<u64, (u64, u8)> = std::collections::BTreeMap::new();
+        let mut now = 0;
+        for (wait, value, host) in steps {
+            now += wait;
+            let host = if wandering { host } else { u8::try_from(value % 6).unwrap() };
+            history.insert(value, (now, host));
+            let alive: Vec<_> = history.values().filter(|(seen, _)| now - seen < window).collect();
+            let hosts: std::collections::BTreeSet<_> = alive.iter().map(|(_, host)| host).collect();
+            let oracle = alive.len() as u64 >= threshold && hosts.len() >= usize::from(sources);
+            let probe = Probe { saddr: IpAddr::from([192, 0, 2, host]), ..probe(now) };
+            let counted = counter.add(value, 1, probe, Bounds { window, limit, spread: true });
+            let kept: std::collections::BTreeSet<_> = counter.alive(at(now), window).map(|seen| seen.latest.saddr).collect();
+            let fires = counted >= threshold && kept.len() >= usize::from(sources);
+            prop_assert!(if wandering { oracle || !fires } else { oracle == fires }, "at {}: {} but {}", now, fires, oracle);
         }
     }
 

@@ -75,10 +75,23 @@ pub(super) struct Sighting {
     pub(super) bytes: u64,
 }
 
-/// The distinct values of one source for one rule: the newest `limit` ones.
+/// What a counter of distinct values is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Nanoseconds.
+    pub(super) window: u64,
+    /// How many values are kept.
+    pub(super) limit: usize,
+    /// Whether it matters from how many sources the values came.
+    pub(super) spread: bool,
+}
+
+/// The distinct values of one source for one rule: the newest [`Bounds::limit`] ones.
 ///
 /// With `limit = ceil(threshold / least weight)` this is exact: were more values in the window, the newest `limit` of
-/// them would already reach the threshold.
+/// them would already reach the threshold. Where values must come from at least k sources, `limit` is k more and the
+/// newest value of a source gives way only when every value has a source of its own: so the k sources are there as well,
+/// unless a source's value has since come from another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Distinct {
     seen: Vec<Seen>,
@@ -92,7 +105,8 @@ pub(super) fn nanoseconds(at: Stamp) -> u64 {
 
 impl Distinct {
     /// Counts `value`, and tells the weight of all values in the window `(now − window, now]`.
-    pub(super) fn add(&mut self, value: u64, weight: u8, probe: Probe, window: u64, limit: usize) -> u64 {
+    pub(super) fn add(&mut self, value: u64, weight: u8, probe: Probe, bounds: Bounds) -> u64 {
+        let Bounds { window, limit, spread } = bounds;
         let now = nanoseconds(probe.at);
         let alive = |seen: &Seen| now.saturating_sub(seen.last) < window;
         let fresh = Sighting { first: probe.at, latest: probe, packets: 1, bytes: u64::from(probe.length) };
@@ -114,13 +128,26 @@ impl Distinct {
         } else if self.seen.len() < limit {
             self.seen.push(Seen { value, last: now, weight });
             self.sightings.push(fresh);
-        } else if let Some((at, _)) = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.last)
+        } else if let Some(at) = self.least(now, window, spread)
             && let (Some(seen), Some(sighting)) = (self.seen.get_mut(at), self.sightings.get_mut(at))
         {
             *seen = Seen { value, last: now, weight };
             *sighting = fresh;
         }
         self.weight(probe.at, window)
+    }
+
+    /// The value that gives way: one outside the window, else the oldest that its source can spare, else the oldest.
+    fn least(&self, now: u64, window: u64, spread: bool) -> Option<usize> {
+        let oldest = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.last)?;
+        if !spread || now.saturating_sub(oldest.1.last) >= window {
+            return Some(oldest.0);
+        }
+        let of_source =
+            |source| self.sightings.iter().filter(|sighting| sighting.latest.saddr == source).count();
+        let spared = self.seen.iter().zip(&self.sightings).enumerate();
+        let spared = spared.filter(|(_, (_, sighting))| of_source(sighting.latest.saddr) > 1);
+        spared.min_by_key(|(_, (seen, _))| seen.last).map_or(Some(oldest.0), |(at, _)| Some(at))
     }
 
     /// The weight of all values in the window.

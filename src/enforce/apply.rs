@@ -1,12 +1,14 @@
 //! Changes on their way into the kernel.
 //!
-//! The usual change is a new target: it is sent as one exclusive addition, without asking first. A refusal names the
-//! changes that were to blame and nothing is committed; each of those takes its next step (what exists is replaced,
-//! what is gone needs no deletion, what cannot be is refused), and the rest goes again. Every round takes at least one
-//! change a step further and no change has more than three, so the rounds end.
+//! The kernel is asked first what it holds of the targets, and then changed in one transaction. What changes between
+//! the two, and what cannot be known by asking, shows as a refusal: it names the changes that were to blame and
+//! nothing is committed. Each of those takes its next step (what exists is replaced, what is gone needs no deletion,
+//! what cannot be is refused), and the rest goes again. Every round takes at least one change a step further and no
+//! change has more than three, so the rounds end. Asking costs some microseconds, a refused transaction 10 to 20
+//! milliseconds: before the kernel takes changes back it waits for all its readers (`synchronize_rcu` in
+//! `__nf_tables_abort`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
 
@@ -15,12 +17,11 @@ use super::kernel::Kernel;
 use super::layout::Place;
 use super::message::{self, Element, Key};
 use super::socket::{nfgenmsg, nft};
-use super::stretches::{self, Entry, Stretch};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
 use crate::decide::Measure;
-use crate::netlink::{Batch, Header};
+use crate::netlink::{Batch, Header, Message, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
 const CHANGES: usize = 1000;
@@ -54,13 +55,71 @@ struct Origin {
     beside: bool,
 }
 
+/// What the kernel said when it was asked for an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Found(Counts),
+    Missing,
+    /// No answer came, or one that is neither.
+    Unknown,
+}
+
+impl Answer {
+    const fn counts(self) -> Option<Counts> {
+        if let Self::Found(counts) = self { Some(counts) } else { None }
+    }
+
+    fn read(message: &Message<'_>) -> Self {
+        if message.kind == NLMSG_ERROR {
+            let missing = message.errno() == Some(libc::ENOENT);
+            return if missing { Self::Missing } else { Self::Unknown };
+        }
+        message::read_elements(message).next().map_or(Self::Unknown, |read| Self::Found(read.counts))
+    }
+}
+
+impl Stage {
+    /// The stage from which to begin, as the kernel holds an element for it in its own set and in the one beside it.
+    fn knowing(self, place: Place, answers: [Answer; 2]) -> Self {
+        let [own, beside] = answers;
+        let found = own.counts().or(beside.counts()).is_some();
+        match self {
+            // Of an interval set the answer is the stretch that holds the first address, whosever it is.
+            Self::Add if found && place.prefix => Self::Arrange,
+            // What is dropped between the answer and the transaction is not counted: some microseconds' packets.
+            Self::Add if found => {
+                let mut counts = own.counts().unwrap_or_default();
+                counts += beside.counts().unwrap_or_default();
+                Self::Renew(counts)
+            }
+            Self::Lift { beside: has_beside, .. } => {
+                let own = own != Answer::Missing;
+                let beside = has_beside && beside != Answer::Missing;
+                if own || beside { Self::Lift { own, beside } } else { Self::Settled(Outcome::Done) }
+            }
+            stage => stage,
+        }
+    }
+}
+
 impl Change {
-    fn place(&self) -> Place {
+    /// How the target's element is found.
+    fn key(&self) -> Key {
+        let target = self.target();
+        if self.place().prefix {
+            Key::Stretch(target.network(), target.broadcast())
+        } else {
+            Key::One(target.network())
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
         let (Self::Put { measure, target, .. } | Self::Lift { measure, target }) = self;
         Place::of(*measure, *target)
     }
 
-    fn target(&self) -> IpNet {
+    /// The target without the bits beyond its prefix length.
+    pub(super) fn target(&self) -> IpNet {
         let (Self::Put { target, .. } | Self::Lift { target, .. }) = self;
         target.trunc()
     }
@@ -83,12 +142,24 @@ impl Kernel {
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
-        changes.chunks(at_once).flat_map(|some| self.apply_some(some)).collect()
+        let mut outcomes = Vec::with_capacity(changes.len());
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(different(rest, at_once));
+            outcomes.extend(self.apply_some(some));
+            rest = later;
+        }
+        outcomes
     }
 
+    /// Applies changes of different targets.
     fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let conntrack = self.settings.conntrack;
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
+        let answers = self.ask(changes, &stages);
+        for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
+            *stage = stage.knowing(change.place(), answers);
+        }
         let mut reinstalled = false;
         loop {
             keep_order(changes, &mut stages);
@@ -105,7 +176,7 @@ impl Kernel {
             }
         }
         self.arrange_all(changes, &mut stages);
-        // Everything is settled by now; what were not could not be claimed to be in the kernel.
+        // Everything is settled by now. What were not must not be claimed to be in the kernel.
         let outcome =
             |stage| if let Stage::Settled(outcome) = stage { outcome } else { Outcome::Refused(libc::EIO) };
         stages.into_iter().map(outcome).collect()
@@ -132,7 +203,6 @@ impl Kernel {
     ) {
         // Only a change's first refusal: what it says may make the others void.
         parts.dedup_by_key(|(origin, _)| origin.change);
-        let mut renewals = Vec::new();
         let gone = parts.iter().any(|(origin, errno)| {
             let stage = stages.get(origin.change);
             *errno == libc::ENOENT && matches!(stage, Some(Stage::Add | Stage::Renew(_)))
@@ -147,10 +217,8 @@ impl Kernel {
             };
             *stage = match (*stage, errno) {
                 (Stage::Add, libc::EEXIST) if change.place().prefix => Stage::Arrange,
-                (Stage::Add, libc::EEXIST) => {
-                    renewals.push(origin.change);
-                    Stage::Renew(Counts::default())
-                }
+                // Somebody was faster: its counts are not worth asking again.
+                (Stage::Add, libc::EEXIST) => Stage::Renew(Counts::default()),
                 (stage @ (Stage::Add | Stage::Renew(_)), libc::ENOENT) if retry => stage,
                 (Stage::Lift { own, beside }, libc::ENOENT) => {
                     let own = own && origin.beside;
@@ -160,41 +228,49 @@ impl Kernel {
                 _ => Stage::Settled(Outcome::Refused(errno)),
             };
         }
-        self.carry_counts(changes, stages, &renewals);
     }
 
-    /// Reads what the elements to be replaced have counted. What is dropped between this and the replacement is not
-    /// counted: some microseconds of a source's packets.
-    fn carry_counts(&mut self, changes: &[Change], stages: &mut [Stage], renewals: &[usize]) {
-        for some in renewals.chunks(QUESTIONS) {
-            let mut questions = Batch::default();
-            let mut asked = Vec::new();
-            let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
-            for &index in some {
-                let Some(change) = changes.get(index) else { continue };
-                let place = change.place();
-                for set in [Some(place.set()), place.rate_set()].into_iter().flatten() {
-                    let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
-                    let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
-                    questions.message(header, &nfgenmsg(NFPROTO_INET, 0), |m| {
-                        message::elements(m, &self.settings.table, set, |list| {
-                            key(change.target()).write(list)
-                        });
-                    });
-                    asked.push(index);
-                }
+    /// Asks for the elements that changes are about: in the target's own set, and in the one beside it.
+    fn ask(&mut self, changes: &[Change], stages: &[Stage]) -> Vec<[Answer; 2]> {
+        let mut answers = vec![[Answer::Unknown; 2]; changes.len()];
+        let open = |(index, stage)| matches!(stage, &Stage::Add | Stage::Lift { .. }).then_some(index);
+        let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
+        for some in open.chunks(QUESTIONS) {
+            self.ask_some(changes, some, &mut answers);
+        }
+        answers
+    }
+
+    fn ask_some(&mut self, changes: &[Change], some: &[usize], answers: &mut [[Answer; 2]]) {
+        let mut questions = Batch::default();
+        let mut asked = Vec::with_capacity(2 * some.len());
+        let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
+        for (index, change) in some.iter().filter_map(|&index| Some((index, changes.get(index)?))) {
+            let place = change.place();
+            let sets = [Some(place.set()), place.rate_set()];
+            for (which, set) in sets.into_iter().enumerate().filter_map(|(which, set)| Some((which, set?))) {
+                let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
+                let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
+                questions.message(header, &nfgenmsg(NFPROTO_INET, 0), |m| {
+                    message::elements(m, &self.settings.table, set, |list| change.key().write_start(list));
+                });
+                asked.push((index, which));
             }
-            // Unread counts begin at zero again: no reason to refuse the ban.
-            if self.connection.send(&questions).is_err() {
-                return;
-            }
-            while let Ok(Some(answers)) = self.connection.receive() {
-                for answer in answers {
-                    let place = usize::try_from(answer.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
-                    let stage = asked.get(place).and_then(|&index| stages.get_mut(index));
-                    if let Some(Stage::Renew(counts)) = stage {
-                        message::read_elements(&answer).for_each(|read| *counts += read.counts);
-                    }
+        }
+        if self.connection.send(&questions).is_err() {
+            return;
+        }
+        let mut missing = asked.len();
+        while missing > 0 {
+            let Ok(Some(messages)) = self.connection.receive() else { return };
+            for message in messages {
+                let question = usize::try_from(message.sequence.wrapping_sub(first)).ok();
+                let Some(&(index, which)) = question.and_then(|question| asked.get(question)) else {
+                    continue;
+                };
+                missing = missing.saturating_sub(1);
+                if let Some(answer) = answers.get_mut(index).and_then(|answers| answers.get_mut(which)) {
+                    *answer = Answer::read(&message);
                 }
             }
         }
@@ -202,151 +278,29 @@ impl Kernel {
 
     /// Fits changes into interval sets, set by set.
     fn arrange_all(&mut self, changes: &[Change], stages: &mut [Stage]) {
-        let mut places: BTreeMap<Place, Vec<(usize, &Change)>> = BTreeMap::new();
+        let mut places: BTreeMap<Place, (Vec<usize>, Vec<&Change>)> = BTreeMap::new();
         for (index, (change, stage)) in changes.iter().zip(&*stages).enumerate() {
             if *stage == Stage::Arrange {
-                places.entry(change.place()).or_default().push((index, change));
+                let (indices, changes) = places.entry(change.place()).or_default();
+                indices.push(index);
+                changes.push(change);
             }
         }
-        for (place, arranged) in places {
-            self.arrange(place, &arranged, stages);
-        }
-    }
-
-    /// All at once; when the kernel refuses, one half after the other, so that a refusal meets only its cause.
-    fn arrange(&mut self, place: Place, changes: &[(usize, &Change)], stages: &mut [Stage]) {
-        let outcome = match self.rearrange(place, changes) {
-            Err(_) if changes.len() > 1 => {
-                let (first, second) = changes.split_at(changes.len() / 2);
-                self.arrange(place, first, stages);
-                self.arrange(place, second, stages);
-                return;
-            }
-            Err(errno) => Outcome::Refused(errno),
-            Ok(()) => Outcome::Done,
-        };
-        for (index, _) in changes {
-            if let Some(stage) = stages.get_mut(*index) {
-                *stage = Stage::Settled(outcome);
-            }
-        }
-    }
-
-    fn rearrange(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
-        // ENOENT: an element expired since it was read, or else the table is gone.
-        let gone = |result: &Result<(), i32>| *result == Err(libc::ENOENT);
-        let mut result = self.rearrange_once(place, changes);
-        if gone(&result) {
-            result = self.rearrange_once(place, changes);
-        }
-        if gone(&result) && self.reinstall().is_ok() {
-            result = self.rearrange_once(place, changes);
-        }
-        result
-    }
-
-    fn rearrange_once(&mut self, place: Place, changes: &[(usize, &Change)]) -> Result<(), i32> {
-        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let own = self.stretches(place.set()).map_err(errno)?;
-        let beside = match place.rate_set() {
-            Some(rate) => self.stretches(rate).map_err(errno)?,
-            None => Vec::new(),
-        };
-        let plan = Plan::new(&own, changes);
-        let most = own.len() + beside.len() + 2 * plan.shares.len();
-        let mut transaction =
-            Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
-        let table = self.settings.table.as_str();
-        let mut carried = BTreeMap::new();
-        if let Some(rate) = place.rate_set() {
-            plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
-        }
-        plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
-        transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())
-    }
-}
-
-/// What an interval set is to hold.
-struct Plan {
-    entries: Vec<Entry>,
-    /// First and last address, and the index of the entry they belong to.
-    shares: BTreeMap<(IpAddr, IpAddr), usize>,
-    /// The targets that were put now: their elements are written again whether or not their stretches change.
-    put: BTreeSet<IpNet>,
-}
-
-impl Plan {
-    fn new(own: &[Stretch], changes: &[(usize, &Change)]) -> Self {
-        let mut entries = stretches::entries(own);
-        let mut put = BTreeSet::new();
-        for (_, change) in changes {
-            let target = change.target();
-            match change {
-                Change::Put { timeout, comment, .. } => {
-                    let counts = Counts::default();
-                    entries.insert(
-                        target,
-                        Entry { target, expires: *timeout, counts, comment: comment.clone() },
-                    );
-                    put.insert(target);
+        for (place, (indices, changes)) in places {
+            for (index, outcome) in indices.into_iter().zip(self.arrange(place, &changes)) {
+                if let Some(stage) = stages.get_mut(index) {
+                    *stage = Stage::Settled(outcome);
                 }
-                Change::Lift { .. } => drop(entries.remove(&target)),
             }
         }
-        let entries: Vec<Entry> = entries.into_values().collect();
-        let targets: Vec<_> = entries.iter().map(|entry| (entry.target, entry.expires)).collect();
-        let shares = stretches::share_out(&targets);
-        Self {
-            shares: shares.into_iter().map(|(first, last, of)| ((first, last), of)).collect(),
-            entries,
-            put,
-        }
     }
+}
 
-    /// Makes of the stretches `found` in a set those of the plan. New stretches begin with the counts of their target
-    /// in `carried`; what deleted ones had counted is added to it first.
-    fn write(
-        &self,
-        transaction: &mut Transaction<()>,
-        (table, set): (&str, &str),
-        found: &[Stretch],
-        carried: &mut BTreeMap<IpNet, Counts>,
-        carries: bool,
-    ) {
-        let (kept, deleted): (Vec<_>, Vec<_>) = found.iter().partition(|stretch| self.keeps(stretch));
-        let kept: BTreeSet<IpAddr> = kept.into_iter().map(|stretch| stretch.first).collect();
-        for stretch in deleted {
-            transaction.push((), NFT_MSG_DELSETELEM, 0, |m| {
-                message::elements(m, table, set, |list| {
-                    Key::Stretch(stretch.first, stretch.last).write(list)
-                });
-            });
-            if let Some(target) = stretch.targets.first() {
-                *carried.entry(*target).or_default() += stretch.counts;
-            }
-        }
-        for ((first, last), index) in &self.shares {
-            let Some(entry) = self.entries.get(*index).filter(|_| !kept.contains(first)) else { continue };
-            let element = Element {
-                key: Key::Stretch(*first, *last),
-                timeout: entry.expires,
-                comment: &entry.comment,
-                target_length: Some(entry.target.prefix_len()),
-                // All of a target's counts go to its first new stretch.
-                counts: if carries { carried.remove(&entry.target) } else { None },
-            };
-            transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
-                message::elements(m, table, set, |list| element.write(list));
-            });
-        }
-    }
-
-    /// Whether a stretch stays as it is.
-    fn keeps(&self, stretch: &Stretch) -> bool {
-        let share = self.shares.get(&(stretch.first, stretch.last));
-        let owner = share.and_then(|index| self.entries.get(*index)).map(|entry| entry.target);
-        owner.is_some_and(|owner| stretch.targets == [owner] && !self.put.contains(&owner))
-    }
+/// How many of the first changes are of different targets, at most `most`: a transaction of theirs can be retried in
+/// part without getting the order wrong.
+fn different(changes: &[Change], most: usize) -> usize {
+    let mut seen = HashSet::new();
+    changes.iter().take(most).take_while(|change| seen.insert((change.place(), change.target()))).count()
 }
 
 /// Once a prefix has to be fitted in, later changes of its set wait for that: changes take effect in order.
@@ -368,15 +322,6 @@ fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
     }
 }
 
-/// How a target's element is found.
-fn key(target: IpNet) -> Key {
-    if Place::of(Measure::Ban, target).prefix {
-        Key::Stretch(target.network(), target.broadcast())
-    } else {
-        Key::One(target.network())
-    }
-}
-
 fn write_change(
     transaction: &mut Transaction<Origin>,
     table: &str,
@@ -385,7 +330,6 @@ fn write_change(
     stage: Stage,
 ) {
     let place = change.place();
-    let target = change.target();
     let beside = place.rate_set().map(|set| (set, true));
     for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten() {
         let origin = Origin { change: index, beside };
@@ -395,12 +339,12 @@ fn write_change(
                 // Before Linux 6.12 adding what exists succeeds and leaves its timeout as it was. So it is deleted, and
                 // added first in case it has just expired: deleting what is not there would refuse the transaction.
                 add(transaction, origin, (table, set), change, 0, None);
-                delete(transaction, origin, (table, set), target);
+                delete(transaction, origin, (table, set), change);
                 // The counts of both sets go to the target's own.
                 add(transaction, origin, (table, set), change, NLM_F_EXCL, (!beside).then_some(counts));
             }
             Stage::Lift { own, beside: rate } if (if beside { rate } else { own }) => {
-                delete(transaction, origin, (table, set), target);
+                delete(transaction, origin, (table, set), change);
             }
             Stage::Lift { .. } | Stage::Arrange | Stage::Settled(_) => {}
         }
@@ -416,7 +360,7 @@ fn add(
     counts: Option<Counts>,
 ) {
     let Change::Put { target, timeout, comment, .. } = change else { return };
-    let key = key(target.trunc());
+    let key = change.key();
     let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
     let element = Element { key, timeout: *timeout, comment, target_length, counts };
     transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
@@ -424,8 +368,13 @@ fn add(
     });
 }
 
-fn delete(transaction: &mut Transaction<Origin>, origin: Origin, (table, set): (&str, &str), target: IpNet) {
+fn delete(
+    transaction: &mut Transaction<Origin>,
+    origin: Origin,
+    (table, set): (&str, &str),
+    change: &Change,
+) {
     transaction.push(origin, NFT_MSG_DELSETELEM, 0, |m| {
-        message::elements(m, table, set, |list| key(target).write(list));
+        message::elements(m, table, set, |list| change.key().write(list));
     });
 }

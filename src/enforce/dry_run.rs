@@ -27,7 +27,8 @@ struct Element {
 }
 
 impl DryRun {
-    /// Makes it `now`, a time since boot as events are stamped with: what has expired by then is gone. Time that steps back is left as it was.
+    /// Makes it `now`, a time since boot as events are stamped with: what has expired by then is gone. Time does not
+    /// step back.
     pub fn advance(&mut self, now: Duration) {
         self.now = self.now.max(now);
         let now = self.now;

@@ -45,7 +45,8 @@ pub enum InstallError {
     Ask(#[from] io::Error),
     /// The table exists and is not ours.
     #[error(
-        "table inet {table} has a set {set} of another kind; choose another table or delete this one: nft delete table inet {table}"
+        "table inet {table} has a set {set} of another kind; choose another table or delete this one: \
+         nft delete table inet {table}"
     )]
     Incompatible {
         /// The table.
@@ -90,6 +91,7 @@ impl fmt::Display for Part {
 /// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this.
 ///
 /// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered.
+/// A full set is [`Outcome::Refused`] with ENFILE, and an expensive one (10 to 20 ms): keep a count, and stay below.
 pub struct Kernel {
     pub(super) connection: Connection,
     pub(super) settings: Settings,
@@ -194,7 +196,10 @@ impl Kernel {
     }
 
     /// Sets the table up after it was found gone.
-    pub(super) fn reinstall(&mut self) -> Result<(), InstallError> {
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn reinstall(&mut self) -> Result<(), InstallError> {
         self.set_up()?;
         self.reinstalled += 1;
         tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
@@ -311,19 +316,19 @@ impl Kernel {
         Ok(none_if_missing(found)?.into_iter().collect())
     }
 
-    /// The elements of a set; none when there is no such set.
+    /// The elements of a set; ENOENT when there is no such set.
     fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
         let table = &self.settings.table;
-        none_if_missing(self.connection.dump(
+        self.connection.dump(
             NFT_MSG_GETSETELEM,
             |m| message::all_elements(m, table, set),
             |m, list| list.extend(message::read_elements(m)),
-        ))
+        )
     }
 
-    /// The elements of an interval set.
+    /// The elements of an interval set; none when there is no such set.
     pub(super) fn stretches(&mut self, set: &str) -> io::Result<Vec<Stretch>> {
-        self.elements(set).map(stretches::pair)
+        none_if_missing(self.elements(set)).map(stretches::pair)
     }
 
     fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
@@ -352,21 +357,23 @@ impl Kernel {
 
     fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
         let beside = match place.rate_set() {
-            Some(rate) => stretches::entries(&self.stretches(rate)?),
+            Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
             None => BTreeMap::new(),
         };
-        held.extend(stretches::entries(&self.stretches(place.set())?).into_values().map(|entry| {
-            let mut counts = entry.counts;
-            counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
-            Held {
-                measure: place.measure,
-                target: entry.target,
-                expires: entry.expires,
-                packets: counts.packets,
-                bytes: counts.bytes,
-                comment: entry.comment,
-            }
-        }));
+        held.extend(stretches::entries(&stretches::pair(self.elements(place.set())?)).into_values().map(
+            |entry| {
+                let mut counts = entry.counts;
+                counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
+                Held {
+                    measure: place.measure,
+                    target: entry.target,
+                    expires: entry.expires,
+                    packets: counts.packets,
+                    bytes: counts.bytes,
+                    comment: entry.comment,
+                }
+            },
+        ));
         Ok(())
     }
 }

@@ -216,7 +216,7 @@ pub(super) const RESTRICT: &str = "restrict";
 pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
     let ban = Chain { name: "ban", priority: -450, rules: ban_rules() };
-    // NF_IP_PRI_MANGLE: after NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100), so ports are as the client sees them.
+    // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
     let restrict = Chain { name: RESTRICT, priority: -150, rules: restrict_rules() };
     if conntrack { vec![ban, restrict] } else { vec![ban] }
 }
@@ -226,7 +226,7 @@ fn ban_rules() -> Vec<Vec<Expression>> {
 }
 
 fn restrict_rules() -> Vec<Vec<Expression>> {
-    /// `NF_CT_STATE_BIT` of established and related, `NF_CT_STATE_UNTRACKED_BIT` (linux/netfilter/nf_conntrack_common.h).
+    /// `NF_CT_STATE_BIT` of established and related, and `NF_CT_STATE_UNTRACKED_BIT` (nf_conntrack_common.h).
     const GOING_ON: [u8; 4] = (1u32 << 1 | 1 << 2 | 1 << 6).to_ne_bytes();
     let mut rules = never_dropped();
     rules.push(vec![
@@ -294,4 +294,35 @@ fn dhcp([load_family, is_family]: [Expression; 2], ports: &'static [u8; 4]) -> V
 
 const fn transport(offset: u32, length: u32, register: u32) -> Expression {
     Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset, length, register }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_conntrack_no_rule_names_it() {
+        let chains = chains(false);
+        assert_eq!(chains.iter().map(|chain| chain.name).collect::<Vec<_>>(), ["ban"]);
+        assert!(!chains.iter().flat_map(|chain| &chain.rules).flatten().any(|e| *e == Expression::CtState));
+    }
+
+    #[test]
+    fn every_set_that_a_rule_looks_up_is_made() {
+        for conntrack in [false, true] {
+            let made: Vec<_> = sets(1, conntrack).iter().map(|set| set.name).collect();
+            for expression in chains(conntrack).iter().flat_map(|chain| &chain.rules).flatten() {
+                if let Expression::Lookup(set) = expression {
+                    assert!(made.contains(set), "{set}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_usual_lengths_go_to_the_hash_sets() {
+        let set = |target: &str| Place::of(Measure::Ban, target.parse().unwrap()).set();
+        let targets = ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::/64", "2001:db8::/56", "fe80::1/128"];
+        assert_eq!(targets.map(set), ["ban4", "ban4_prefix", "ban6", "ban6_prefix", "ban6_prefix"]);
+    }
 }

@@ -132,9 +132,14 @@ impl Element<'_> {
 impl Key {
     /// The element that is meant, as a list's member, and the end of its interval.
     pub(super) fn write(self, list: &mut Batch) {
+        self.write_start(list);
+        self.write_end(list);
+    }
+
+    /// The element without the end of its interval: a question for both would have two answers.
+    pub(super) fn write_start(self, list: &mut Batch) {
         let (Self::One(first) | Self::Stretch(first, _)) = self;
         list.nest(NFTA_LIST_ELEM, |element| write_address(element, first));
-        self.write_end(list);
     }
 
     /// An interval's end is an element of its own, the address after the last; the end of all addresses has none.

@@ -4,6 +4,7 @@
 //! engine's ledger never claims a ban that the kernel does not hold.
 
 mod apply;
+mod arrange;
 mod dry_run;
 mod expression;
 mod kernel;
@@ -80,7 +81,8 @@ pub trait Enforcer {
     /// What is held now, as the kernel tells it.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the kernel cannot be asked; ENOENT when somebody has removed what holds it, which is not the same as holding
+    /// nothing: those bans were not lifted.
     fn held(&mut self) -> std::io::Result<Vec<Held>>;
 
     /// Replaces the addresses that must never be dropped.

@@ -1,21 +1,21 @@
-//! The netlink socket: the only place of the enforcer that speaks to the operating system.
+//! The conversation with nf_tables over one netlink socket.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
-use mnl::{Bus, Socket};
+use mnl::Bus;
 use rustix::net::sockopt;
 
 use super::uapi::*;
-use crate::netlink::{Batch, Header, Message, Messages};
+use crate::netlink::{
+    Batch, Header, Message, Messages, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    Socket,
+};
 
 /// What is asked of the kernel for one transaction in, and for its answers out. A transaction of 1,000 renewals of
 /// restricted sources is about 1 MiB; each refusal that comes back takes about 1 KiB of the kernel's accounting.
 const BUFFER: usize = 4 << 20;
 /// The largest datagram the kernel sends: it builds dumps in pieces of at most 32 KiB (`netlink_dump`).
 const DATAGRAM: usize = 64 << 10;
-/// Messages start at 4-octet boundaries; `mnl` asks that the buffer does, too.
-const ALIGNMENT: usize = 4;
 /// How often a dump is begun anew when the tables change under it.
 const DUMPS: usize = 16;
 
@@ -30,20 +30,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Opens a socket in the calling thread's network namespace.
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Socket::new(Bus::Netfilter)?;
-        // SAFETY: the descriptor is `socket`'s, which outlives this borrow.
-        #[expect(unsafe_code, reason = "mnl::Socket has no AsFd")]
-        let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-        // Every answer is there when `sendmsg` returns; waiting for one that got lost would be for ever.
-        rustix::io::ioctl_fionbio(fd, true)?;
+        // It never blocks: every answer is there when `sendmsg` returns, and one that got lost would be waited for for ever.
+        let socket = Socket::open(Bus::Netfilter, 0)?;
+        socket.leave_out_requests()?;
         // The FORCE options need CAP_NET_ADMIN in the first user namespace. Smaller buffers mean smaller transactions.
-        sockopt::set_socket_send_buffer_size_force(fd, BUFFER)
-            .or_else(|_| sockopt::set_socket_send_buffer_size(fd, BUFFER))?;
-        sockopt::set_socket_recv_buffer_size_force(fd, BUFFER)
-            .or_else(|_| sockopt::set_socket_recv_buffer_size(fd, BUFFER))?;
-        let room = sockopt::socket_send_buffer_size(fd)?.min(BUFFER);
-        leave_out_requests(fd)?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM + ALIGNMENT], sequence: 0, room })
+        sockopt::set_socket_send_buffer_size_force(&socket, BUFFER)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&socket, BUFFER))?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
+        let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room })
     }
 
     /// How many octets one transaction may have.
@@ -60,16 +56,14 @@ impl Connection {
 
     /// Sends what `batch` holds in one `sendmsg`; the kernel has dealt with it when this returns.
     pub(super) fn send(&self, batch: &Batch) -> io::Result<()> {
-        self.socket.send(batch.as_bytes()).map(drop)
+        self.socket.send(batch)
     }
 
     /// The next datagram that is waiting; `None` when there is none.
     pub(super) fn receive(&mut self) -> io::Result<Option<Messages<'_>>> {
-        let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
-        let buffer = self.buffer.get_mut(start..).unwrap_or_default();
         loop {
-            match self.socket.recv_raw(buffer) {
-                Ok(length) => return Ok(buffer.get(..length).map(Messages::new)),
+            match self.socket.receive(&mut self.buffer).map(<[u8]>::len) {
+                Ok(length) => return Ok(self.buffer.get(..length).map(Messages::new)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -138,22 +132,4 @@ pub(super) const fn nft(message: u16) -> u16 {
 pub(super) const fn nfgenmsg(family: u8, resource: u16) -> [u8; 4] {
     let [high, low] = resource.to_be_bytes();
     [family, 0, high, low]
-}
-
-/// Asks for error messages without the request they answer, which can be as large as a transaction.
-fn leave_out_requests(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
-    // SAFETY: the option's value is a C int, `on` is one and lives through the call, and `length` is its size.
-    #[expect(unsafe_code, reason = "rustix has no NETLINK_CAP_ACK")]
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_CAP_ACK,
-            std::ptr::from_ref(&on).cast(),
-            length,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -8,7 +8,7 @@ use std::io;
 
 use super::socket::{Connection, nfgenmsg, nft};
 use super::uapi::*;
-use crate::netlink::{Batch, Header};
+use crate::netlink::{Batch, Header, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// How often a transaction is sent when the kernel asks to try again.
 const TRIES: usize = 8;

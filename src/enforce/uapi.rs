@@ -1,14 +1,9 @@
 //! The kernel's numbers: linux/netfilter/nf_tables.h, nfnetlink.h, netlink.h. Only those in use, under their own names.
 
-// linux/netlink.h
-pub(super) const NLM_F_REQUEST: u16 = 0x1;
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
-pub(super) const NLM_F_DUMP: u16 = 0x300;
+// linux/netlink.h, besides what `crate::netlink` has
 pub(super) const NLM_F_EXCL: u16 = 0x200;
 pub(super) const NLM_F_CREATE: u16 = 0x400;
 pub(super) const NLM_F_APPEND: u16 = 0x800;
-pub(super) const NLMSG_ERROR: u16 = 2;
-pub(super) const NLMSG_DONE: u16 = 3;
 
 // linux/netfilter/nfnetlink.h
 pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;

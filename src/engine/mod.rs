@@ -365,7 +365,7 @@ impl Engine {
     }
 
     /// Makes the ledger agree with what the kernel holds: takes in what it did not know (left by an earlier run), and
-    /// ends what somebody else has removed.
+    /// ends what somebody else has removed. What it did not know and is shielded is lifted.
     pub fn reconcile(&mut self, held: &[Held], now: Stamp, actions: &mut Vec<Action>) {
         let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
         let gone: Vec<_> = self
@@ -379,6 +379,11 @@ impl Engine {
         }
         for held in held {
             if self.ledger.find(held.target).is_none() {
+                if self.shield.covers(held.target).is_some() {
+                    let (measure, target) = (held.measure, held.target);
+                    actions.push(Action::Enforce(Change::Lift { measure, target }));
+                    continue;
+                }
                 self.ledger.enter(Standing {
                     target: held.target,
                     measure: held.measure,

@@ -8,5 +8,7 @@ mod socket;
 mod write;
 
 pub use read::{Attribute, Attributes, Message, Messages};
-pub use socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, Socket};
+pub use socket::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, Socket,
+};
 pub use write::{Batch, Header};

@@ -21,7 +21,7 @@ pub const NLM_F_REQUEST: u16 = 0x01;
 /// `NLM_F_ACK`: answer with an errno even when all is well.
 pub const NLM_F_ACK: u16 = 0x04;
 /// `NLM_F_DUMP_INTR`: the table changed while it was being dumped.
-const NLM_F_DUMP_INTR: u16 = 0x10;
+pub const NLM_F_DUMP_INTR: u16 = 0x10;
 /// `NLM_F_ROOT | NLM_F_MATCH`.
 pub const NLM_F_DUMP: u16 = 0x300;
 
@@ -66,6 +66,27 @@ impl Socket {
         rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
         socket.0.bind(groups, 0)?;
         Ok(socket)
+    }
+
+    /// Asks for error messages without the request they answer, which can be as large as a transaction.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    pub fn leave_out_requests(&self) -> io::Result<()> {
+        let on: libc::c_int = 1;
+        let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+        // SAFETY: the option's value is a C int, `on` is one and lives through the call, and `length` is its size.
+        #[expect(unsafe_code, reason = "rustix has no NETLINK_CAP_ACK")]
+        let result = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_NETLINK,
+                libc::NETLINK_CAP_ACK,
+                std::ptr::from_ref(&on).cast(),
+                length,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Sends all messages of `batch` as one datagram.

@@ -2,10 +2,13 @@
 //!
 //! A namespace lives as long as its [`Namespace`]. Nothing outside of it changes and nothing is left behind, so tests
 //! run side by side. They need CAP_SYS_ADMIN over the test's user namespace: root, or
-//! `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="unshare -Urn" cargo test`. Without it they fail and say so; they are never skipped.
+//! `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="unshare -Urn" cargo test`. Without it they fail and say so; they are
+//! never skipped.
 #![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+pub mod daemon;
+
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::thread;
@@ -146,10 +149,14 @@ pub struct Conversation {
 impl Conversation {
     /// Opens a socket at both ends: the peer's address `from`, and home's `to` with `port`. Sends nothing yet.
     pub fn new(pair: &Pair, from: &str, to: &str, port: u16) -> Self {
-        let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
-        let server = pair.home.enter(|| UdpSocket::bind(SocketAddr::new(to, port)).unwrap());
-        let client = pair.peer.enter(|| UdpSocket::bind(SocketAddr::new(from, 0)).unwrap());
-        client.connect(SocketAddr::new(to, port)).unwrap();
+        Self::between(pair, (from, 0), (to, port))
+    }
+
+    /// The same with the peer's port, too.
+    pub fn between(pair: &Pair, from: (&str, u16), to: (&str, u16)) -> Self {
+        let server = pair.home.enter(|| UdpSocket::bind(to).unwrap());
+        let client = pair.peer.enter(|| UdpSocket::bind(from).unwrap());
+        client.connect(to).unwrap();
         Self { client, server }
     }
 

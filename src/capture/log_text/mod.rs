@@ -117,7 +117,7 @@ impl Decoder {
             match journal::split(line, &mut self.message) {
                 Ok(carried) => carried,
                 Err(reason) if tells_of_a_packet(line) => return Outcome::Malformed(reason),
-                Err(_) => return Outcome::NotOurs,
+                Err(_) => return Outcome::Malformed(Reason::NotALog),
             }
         } else {
             carrier::split(line)
@@ -134,9 +134,7 @@ fn kernel_message(time: Option<LineTime>, message: &[u8]) -> Outcome<'_> {
     let Some((prefix, words)) = words::split(message) else {
         return match tells_of_a_packet(message) {
             true => Outcome::Malformed(Reason::NoInterfaces),
-            false if time.is_none() && !message.trim_ascii().is_empty() => {
-                Outcome::Malformed(Reason::NotALog)
-            }
+            false if time.is_none() && !is_between_entries(message) => Outcome::Malformed(Reason::NotALog),
             false => Outcome::NotOurs,
         };
     };
@@ -155,6 +153,12 @@ fn kernel_message(time: Option<LineTime>, message: &[u8]) -> Outcome<'_> {
     let words::Told { packet, pkttype, iif, oif } = told;
     let logged = Logged { observation: Observation { packet, verdict, pkttype, iif, oif, prefix }, time };
     if is_evidence { Outcome::Decoded(logged) } else { Outcome::NoEvidence(logged) }
+}
+
+/// A blank line, or one of journalctl's own such as `-- Boot 1f2e… --`.
+fn is_between_entries(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.is_empty() || (line.starts_with(b"-- ") && line.ends_with(b" --"))
 }
 
 /// Whether a program with its process id stands there, as in `sshd[123]: `: another program's line in a carrier that is
