@@ -76,7 +76,7 @@ pub fn run_piped(arguments: &[&str], input: &[u8]) -> Told {
 }
 
 impl Told {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         Self {
             status: output.status.code().unwrap_or_else(|| panic!("killed: {output:?}")),
             stdout: String::from_utf8(output.stdout.clone()).unwrap(),

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::bed::{Bed, NFBAN, command, data, run, run_piped};
+use super::bed::{Bed, NFBAN, Told, command, data, run, run_piped};
 use super::wire::{Link, SECOND, START, pcap, pcapng, scan, timed};
 
 fn capture() -> Vec<u8> {
@@ -123,6 +123,38 @@ fn what_cannot_be_read_is_66_and_is_named() {
     let told =
         run_piped(&["--json"], b"Dear reader,\nthis is no log.\n").failed(66, "standard input is neither");
     assert_eq!(told.stdout, "");
+}
+
+#[test]
+fn an_ordinary_user_may_replay_and_what_is_closed_to_him_is_66() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let bed = Bed::new();
+    let open = bed.file("open", capture());
+    let closed = bed.file("closed", capture());
+    // The build folder may be closed to other users.
+    let copy = bed.path("nfban");
+    std::fs::copy(NFBAN, &copy).unwrap();
+    for (path, mode) in [(bed.path(""), 0o755), (open.clone().into(), 0o644), (closed.clone().into(), 0)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let replay = |file: &str| {
+        let mut command = Command::new(&copy);
+        command.args(["replay", "--json", file]).current_dir("/").stdin(Stdio::null());
+        // In a user namespace of one user there is no other to become.
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let users: u32 = map.split_whitespace().nth(2).unwrap().parse().unwrap();
+        if rustix::process::geteuid().is_root() && users > 65_534 {
+            command.uid(65_534).gid(65_534);
+        }
+        (users, Told::of(&command.output().unwrap()))
+    };
+    assert_eq!(replay(&open).1.done().rules(), ["tcp-syn-scan"]);
+    let (users, told) = replay(&closed);
+    // Root of a user namespace opens its user's files whatever their mode.
+    if users > 65_534 {
+        assert_eq!(told.failed(66, "cannot open ").stdout, "");
+    }
 }
 
 #[test]
