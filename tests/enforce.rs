@@ -528,3 +528,17 @@ fn where_conntrack_may_not_be_used_nothing_switches_it_on() {
         Kernel::install(&Settings { conntrack: false, ..settings() }).unwrap();
     });
 }
+
+#[test]
+fn a_table_that_is_gone_is_not_an_empty_one() {
+    let home = Namespace::new();
+    home.enter(|| {
+        let mut kernel = Kernel::install(&settings()).unwrap();
+        apply(&mut kernel, &[put(Ban, "203.0.113.7/32", MINUTES)]);
+        home.sh("nft delete table inet nfban");
+        // Else whoever keeps a ledger would take every ban in it for one that a person has lifted.
+        assert_eq!(kernel.held().unwrap_err().raw_os_error(), Some(libc::ENOENT));
+        kernel.reinstall().unwrap();
+        assert_eq!(kernel.held().unwrap(), []);
+    });
+}

@@ -94,9 +94,11 @@ pub struct Ledger {
     ranks: BTreeSet<(bool, u32, Duration, IpNet)>,
     /// How often a target has been banned, and when last (boot time).
     history: HashMap<IpNet, (u32, Duration)>,
+    /// The same, in the order in which it is forgotten.
+    forgettable: BTreeSet<(u32, Duration, IpNet)>,
 }
 
-/// How many targets' repetitions are remembered; beyond that a newcomer is a first offender each time.
+/// How many targets' repetitions are remembered; beyond that those with the fewest are forgotten, the oldest first.
 const MAX_HISTORY: usize = 200_000;
 
 impl Ledger {
@@ -144,9 +146,7 @@ impl Ledger {
     /// Enters a ban, in place of an earlier one of the same target.
     pub fn enter(&mut self, standing: Standing) {
         self.remove(standing.target);
-        if self.history.len() < MAX_HISTORY || self.history.contains_key(&standing.target) {
-            self.history.insert(standing.target, (standing.before.saturating_add(1), standing.since.boot));
-        }
+        self.remember(standing.target, standing.before.saturating_add(1), standing.since.boot);
         self.index(&standing, true);
         self.bans.insert(standing.target, standing);
     }
@@ -160,12 +160,20 @@ impl Ledger {
 
     /// Forgets how often `target` was banned.
     pub fn forget(&mut self, target: IpNet) {
-        self.history.remove(&target);
+        if let Some((times, last)) = self.history.remove(&target) {
+            self.forgettable.remove(&(times, last, target));
+        }
     }
 
-    /// Forgets those whose last ban is longer than `forget` ago.
-    pub fn forget_old(&mut self, now: Stamp, forget: Duration) {
-        self.history.retain(|_, (_, last)| now.boot.saturating_sub(*last) < forget);
+    fn remember(&mut self, target: IpNet, times: u32, last: Duration) {
+        self.forget(target);
+        if self.history.len() >= MAX_HISTORY
+            && let Some((_, _, least)) = self.forgettable.pop_first()
+        {
+            self.history.remove(&least);
+        }
+        self.history.insert(target, (times, last));
+        self.forgettable.insert((times, last, target));
     }
 
     /// Records that the kernel holds the ban. Returns it if that is news.
@@ -240,5 +248,43 @@ impl Ledger {
             self.ranks.remove(&rank);
             due.map(|due| self.due.remove(&due));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn forged_sources_push_out_no_repeated_offender_and_repetitions_are_still_learnt() {
+        let mut ledger = Ledger::default();
+        let forget = Duration::from_secs(86_400);
+        let at = |seconds| Stamp { boot: Duration::from_secs(seconds), wall_us: 0 };
+        let ban = |ledger: &mut Ledger, address: u32, now: Stamp| {
+            let target = IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(address)));
+            let before = ledger.before(target, now, forget);
+            ledger.enter(Standing {
+                target,
+                measure: Measure::Restrict,
+                rule: String::new(),
+                reason: None,
+                incident: None,
+                validated: false,
+                before,
+                since: now,
+                timeout: None,
+                state: State::Held,
+            });
+            ledger.remove(target);
+            ledger.before(target, now, forget)
+        };
+        assert_eq!((ban(&mut ledger, 1, at(1)), ban(&mut ledger, 1, at(2))), (1, 2));
+        for forged in 0..u32::try_from(MAX_HISTORY).unwrap() + 10 {
+            ban(&mut ledger, 1 << 24 | forged, at(3));
+        }
+        assert_eq!((ledger.history.len(), ledger.forgettable.len()), (MAX_HISTORY, MAX_HISTORY));
+        assert_eq!(ban(&mut ledger, 1, at(4)), 3);
+        assert_eq!((ban(&mut ledger, 2, at(5)), ban(&mut ledger, 2, at(6))), (1, 2));
     }
 }

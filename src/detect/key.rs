@@ -39,21 +39,32 @@ impl Widths {
                 SourceKey { net: host(address.into()), zone: zone(interface) }
             }
             IpAddr::V6(address) => {
-                let wide = truncated(address.into(), 64);
-                let alone = NAT64.contains(&address)
-                    || self.on_link.contains(address.into())
-                    || self.protected.intersects(wide);
-                SourceKey { net: if alone { host(address.into()) } else { wide }, zone: 0 }
+                let net =
+                    if self.is_alone(address) { host(address.into()) } else { truncated(address.into(), 64) };
+                SourceKey { net, zone: 0 }
             }
         }
     }
 
-    /// The key that `key` asks for; none where it does not apply to the address family.
+    /// Whether the prefixes around an address hold others than its owner.
+    fn is_alone(&self, address: Ipv6Addr) -> bool {
+        address.is_unicast_link_local()
+            || NAT64.contains(&address)
+            || self.on_link.contains(address.into())
+            || self.protected.intersects(truncated(address.into(), 64))
+    }
+
+    /// The key that `key` asks for; none where it does not apply: to the address family, or to a source that counts by
+    /// itself.
     pub(super) fn of(&self, key: Key, address: IpAddr, interface: &str) -> Option<SourceKey> {
         match key {
             Key::Source => Some(self.source(address, interface)),
             Key::Prefix { ipv4, ipv6 } => {
-                let length = if address.is_ipv4() { ipv4 } else { ipv6 }?;
+                let length = match address {
+                    IpAddr::V4(_) => ipv4?,
+                    IpAddr::V6(address) if self.is_alone(address) => return None,
+                    IpAddr::V6(_) => ipv6?,
+                };
                 Some(SourceKey { net: truncated(address, length), zone: 0 })
             }
         }
@@ -84,4 +95,28 @@ pub(super) fn as_number(address: IpAddr) -> u128 {
 
 fn mapped(address: Ipv4Addr) -> Ipv6Addr {
     address.to_ipv6_mapped()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_prefix_joins_sources_that_count_by_themselves() {
+        let widths = Widths {
+            on_link: ["2001:db8:a::/64".parse().unwrap()].into_iter().collect(),
+            protected: ["2001:db8:b::1/128".parse().unwrap()].into_iter().collect(),
+        };
+        let key = |address: &str| {
+            let key =
+                widths.of(Key::Prefix { ipv4: Some(24), ipv6: Some(64) }, address.parse().unwrap(), "eth0");
+            key.map(|key| key.net.to_string())
+        };
+        assert_eq!(key("2001:db8::7").as_deref(), Some("2001:db8::/64"));
+        assert_eq!(key("192.0.2.7").as_deref(), Some("192.0.2.0/24"));
+        // The whole IPv4 internet behind NAT64, whatever has the same link, the neighbours, those beside a gateway.
+        for alone in ["64:ff9b::c000:207", "fe80::7", "2001:db8:a::7", "2001:db8:b::7"] {
+            assert_eq!(key(alone), None, "{alone}");
+        }
+    }
 }

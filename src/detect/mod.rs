@@ -31,6 +31,7 @@ use self::ruleset::{MAX_KEYS, Mask};
 use self::source::{Source, value_of};
 use self::table::{Place, Table};
 use self::window::Probe;
+use crate::decide::{Evidence, Response};
 use crate::event::{Incident, IncidentEnd, IncidentId};
 use crate::filter::Class;
 use crate::packet::{Observation, Tcp, TcpFlags, Transport};
@@ -40,7 +41,7 @@ pub use self::ruleset::{MAX_RULES, Ruleset, TooMany};
 pub use self::table::{Capacity, Occupancy};
 
 /// How many incidents may be open at once; far below [`Capacity::tracked`], so that open ones are never pushed out.
-const MAX_OPEN: usize = 8_192;
+pub const MAX_OPEN: usize = 8_192;
 
 /// The place of [`rule::Key::Source`] in [`Ruleset::keys`].
 const SOURCE_KEY: usize = 0;
@@ -64,10 +65,11 @@ pub enum Effect {
     Counted,
     /// It belongs to an open incident.
     Continued(IncidentId),
+    /// It belongs to an open incident, and with it the incident's rule has fired once more: it goes on, whatever was
+    /// done about it.
+    Persisted(Grounds),
     /// It made a rule fire.
     Opened(Box<Finding>),
-    /// It made a rule fire, but no more incidents can be open.
-    Dropped,
 }
 
 /// What counts of one source.
@@ -94,13 +96,44 @@ pub struct SeenCount {
     pub window: Duration,
 }
 
+/// What an incident is answered on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grounds {
+    /// The incident.
+    pub incident: IncidentId,
+    /// Its name: the id of the rule that fired.
+    pub rule: String,
+    /// Who.
+    pub source: IpNet,
+    /// How well that address is proven.
+    pub evidence: Evidence,
+    /// The rule's own response, where it has one.
+    pub respond: Option<Response>,
+}
+
+impl Finding {
+    /// What it is answered on.
+    #[must_use]
+    pub fn grounds(&self) -> Grounds {
+        Grounds {
+            incident: self.incident.id,
+            rule: self.incident.rule.clone(),
+            source: self.incident.source,
+            evidence: self.incident.evidence,
+            respond: self.respond,
+        }
+    }
+}
+
 /// An incident that has just opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// The incident.
     pub incident: Incident,
     /// The rule's own response, where it has one.
-    pub respond: Option<crate::decide::Response>,
+    pub respond: Option<Response>,
+    /// The incident that ended early because no more could be open.
+    pub displaced: Option<IncidentEnd>,
 }
 
 /// The sources, their counts, and the open incidents.
@@ -207,8 +240,8 @@ impl Detector {
             }
         }
         let keys = self.keys(&rules, observation);
-        if let Some(id) = self.continue_incident(&rules, &keys, class, &mut mask, &probe) {
-            return Effect::Continued(id);
+        if let Some(owner) = self.continue_incident(&rules, &keys, class, &mut mask, &probe) {
+            return self.persist(&rules, owner, &mask, &probe, dport);
         }
         if mask.is_empty() {
             return Effect::Counted;
@@ -264,7 +297,7 @@ impl Detector {
         class: Class,
         mask: &mut Mask,
         probe: &Probe,
-    ) -> Option<IncidentId> {
+    ) -> Option<usize> {
         for key in keys.iter().flatten() {
             let Some(source) = self.table.find_mut(key) else { continue };
             for &index in source.incidents() {
@@ -274,7 +307,7 @@ impl Detector {
                     && (mask.contains(open.rule) || (rule.classes.contains(class) && !rule.is_narrow()))
                 {
                     open.update(probe);
-                    return Some(open.id);
+                    return Some(index);
                 }
                 if !rule.owns() && mask.contains(open.rule) {
                     open.update(probe);
@@ -283,6 +316,28 @@ impl Detector {
             }
         }
         None
+    }
+
+    /// Counts a packet that an incident owns for that incident's own rule, so that a scan is told from its stragglers
+    /// when it outlives its ban. What the rule does not match (an accepted packet) continues the incident, no more.
+    fn persist(
+        &mut self,
+        rules: &Ruleset,
+        owner: usize,
+        mask: &Mask,
+        probe: &Probe,
+        dport: Option<u16>,
+    ) -> Effect {
+        let Some(open) = self.open.get(owner).and_then(Option::as_ref) else { return Effect::Counted };
+        let again = rules.rules.get(open.rule).filter(|_| mask.contains(open.rule)).and_then(|rule| {
+            let source = self.table.find_mut(&open.key)?;
+            let value = value_of(rule, probe, dport, &self.values);
+            let fires = source.add(open.rule, rule, value, probe, dport) >= rule.threshold
+                && source.distinct_sources(open.rule, rule, probe.at) >= rule.from_at_least;
+            fires.then(|| source.forget(rules, open.rule, rule))?;
+            Some(open.grounds(rule.respond))
+        });
+        again.map_or(Effect::Continued(open.id), Effect::Persisted)
     }
 
     fn count(
@@ -359,10 +414,10 @@ impl Detector {
         let Some(source) = self.table.find_mut(key) else { return Effect::Counted };
         let open = source.incident(index, rule, *key, probe);
         source.forget(rules, index, rule);
-        if self.open.len() - self.vacant.len() >= MAX_OPEN {
-            return Effect::Dropped;
-        }
-        let finding = Finding { incident: open.record(), respond: rule.respond };
+        // The one that would end first gives way: were it the newcomer, a flood of forged sources would hide all others.
+        let full = self.open_incidents() >= MAX_OPEN;
+        let displaced = if full { self.end_first(u64::MAX, Some(probe.at)) } else { None };
+        let finding = Finding { incident: open.record(), respond: rule.respond, displaced };
         let deadline = open.last_seen().saturating_add(rule.quiet);
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.open.push(None);
@@ -386,9 +441,15 @@ impl Detector {
 
     /// Ends the next incident whose quiet time has passed by `now`, as of the moment it passed.
     pub fn end_next(&mut self, now: Stamp) -> Option<IncidentEnd> {
+        self.end_first(window::nanoseconds(now), None)
+    }
+
+    /// Ends the incident whose quiet time passes first, if that is by `until` (boot time in nanoseconds): as of `time`,
+    /// or of the moment it passes.
+    fn end_first(&mut self, until: u64, time: Option<Stamp>) -> Option<IncidentEnd> {
         let rules = Rc::clone(&self.rules);
         while let Some(&Reverse((deadline, slot))) = self.deadlines.peek()
-            && deadline <= window::nanoseconds(now)
+            && deadline <= until
         {
             self.deadlines.pop();
             let Some(Some(open)) = self.open.get(slot) else { continue };
@@ -398,7 +459,7 @@ impl Detector {
                 self.deadlines.push(Reverse((due, slot)));
                 continue;
             }
-            let time = open.last_stamp().plus(Duration::from_nanos(quiet));
+            let time = time.unwrap_or_else(|| open.last_stamp().plus(Duration::from_nanos(quiet)));
             return self.close(slot, time);
         }
         None

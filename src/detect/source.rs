@@ -152,7 +152,7 @@ impl Source {
         let Some((_, counter)) = tracked.counters.get_mut(at) else { return 0 };
         match (counter, &rule.counting) {
             (Counter::Distinct(distinct), Counting::Distinct { limit, .. }) => {
-                let bounds = Bounds { window: rule.window, limit: *limit, spread: rule.from_at_least > 1 };
+                let bounds = Bounds { window: rule.window, limit: *limit, sources: rule.from_at_least };
                 distinct.add(value, rule.weight(dport), *probe, bounds)
             }
             (Counter::Rate(rate), Counting::Bytes) => rate.add(u64::from(probe.length), *probe, rule.window),

@@ -240,7 +240,7 @@ proptest! {
             alive.sort_unstable();
             alive.dedup();
             let oracle: u64 = alive.iter().map(|value| u64::from(weight_of(*value))).sum();
-            let counted = counter.add(value, weight_of(value), probe(now), Bounds { window, limit, spread: false });
+            let counted = counter.add(value, weight_of(value), probe(now), Bounds { window, limit, sources: 1 });
             prop_assert_eq!(counted >= threshold, oracle >= threshold, "at {}: {} against {}", now, counted, oracle);
             if oracle < threshold {
                 prop_assert_eq!(counted, oracle);
@@ -270,7 +270,7 @@ proptest! {
             let hosts: std::collections::BTreeSet<_> = alive.iter().map(|(_, host)| host).collect();
             let oracle = alive.len() as u64 >= threshold && hosts.len() >= usize::from(sources);
             let probe = Probe { saddr: IpAddr::from([192, 0, 2, host]), ..probe(now) };
-            let counted = counter.add(value, 1, probe, Bounds { window, limit, spread: true });
+            let counted = counter.add(value, 1, probe, Bounds { window, limit, sources: usize::from(sources) });
             let kept: std::collections::BTreeSet<_> = counter.alive(at(now), window).map(|seen| seen.latest.saddr).collect();
             let fires = counted >= threshold && kept.len() >= usize::from(sources);
             prop_assert!(if wandering { oracle || !fires } else { oracle == fires }, "at {}: {} but {}", now, fires, oracle);

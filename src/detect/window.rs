@@ -1,5 +1,7 @@
 //! Counting within a window: exactly for distinct values, in sixteenths for packets and octets.
 
+use std::net::IpAddr;
+
 use crate::packet::{Observation, Tcp, Transport};
 use crate::time::Stamp;
 
@@ -9,9 +11,9 @@ pub(super) struct Probe {
     /// When it came.
     pub(super) at: Stamp,
     /// Source and destination address.
-    pub(super) saddr: std::net::IpAddr,
+    pub(super) saddr: IpAddr,
     /// Destination address.
-    pub(super) daddr: std::net::IpAddr,
+    pub(super) daddr: IpAddr,
     /// Source port, 0 where there is none.
     pub(super) sport: u16,
     /// Destination port, 0 where there is none.
@@ -82,16 +84,15 @@ pub(super) struct Bounds {
     pub(super) window: u64,
     /// How many values are kept.
     pub(super) limit: usize,
-    /// Whether it matters from how many sources the values came.
-    pub(super) spread: bool,
+    /// From how many sources they must come; 1 where it does not matter.
+    pub(super) sources: usize,
 }
 
 /// The distinct values of one source for one rule: the newest [`Bounds::limit`] ones.
 ///
 /// With `limit = ceil(threshold / least weight)` this is exact: were more values in the window, the newest `limit` of
-/// them would already reach the threshold. Where values must come from at least k sources, `limit` is k more and the
-/// newest value of a source gives way only when every value has a source of its own: so the k sources are there as well,
-/// unless a source's value has since come from another one.
+/// them would already reach the threshold. Where values must come from at least k sources, `limit` is k more, for the
+/// newest value of each of the k latest sources; only a value that has since come from another source can cost one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Distinct {
     seen: Vec<Seen>,
@@ -106,7 +107,7 @@ pub(super) fn nanoseconds(at: Stamp) -> u64 {
 impl Distinct {
     /// Counts `value`, and tells the weight of all values in the window `(now − window, now]`.
     pub(super) fn add(&mut self, value: u64, weight: u8, probe: Probe, bounds: Bounds) -> u64 {
-        let Bounds { window, limit, spread } = bounds;
+        let Bounds { window, limit, sources } = bounds;
         let now = nanoseconds(probe.at);
         let alive = |seen: &Seen| now.saturating_sub(seen.last) < window;
         let fresh = Sighting { first: probe.at, latest: probe, packets: 1, bytes: u64::from(probe.length) };
@@ -128,7 +129,7 @@ impl Distinct {
         } else if self.seen.len() < limit {
             self.seen.push(Seen { value, last: now, weight });
             self.sightings.push(fresh);
-        } else if let Some(at) = self.least(now, window, spread)
+        } else if let Some(at) = self.least(sources)
             && let (Some(seen), Some(sighting)) = (self.seen.get_mut(at), self.sightings.get_mut(at))
         {
             *seen = Seen { value, last: now, weight };
@@ -137,17 +138,24 @@ impl Distinct {
         self.weight(probe.at, window)
     }
 
-    /// The value that gives way: one outside the window, else the oldest that its source can spare, else the oldest.
-    fn least(&self, now: u64, window: u64, spread: bool) -> Option<usize> {
-        let oldest = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.last)?;
-        if !spread || now.saturating_sub(oldest.1.last) >= window {
-            return Some(oldest.0);
+    /// The value that gives way: the oldest one, but for the newest values of the `sources` latest sources.
+    fn least(&self, sources: usize) -> Option<usize> {
+        let mut spared: Vec<(IpAddr, usize)> = Vec::new();
+        if sources > 1 {
+            let mut newest_first: Vec<usize> = (0..self.seen.len()).collect();
+            newest_first.sort_by_key(|&at| std::cmp::Reverse(self.seen.get(at).map(|seen| seen.last)));
+            for at in newest_first {
+                let Some(source) = self.sightings.get(at).map(|sighting| sighting.latest.saddr) else {
+                    continue;
+                };
+                if spared.len() < sources && spared.iter().all(|(other, _)| *other != source) {
+                    spared.push((source, at));
+                }
+            }
         }
-        let of_source =
-            |source| self.sightings.iter().filter(|sighting| sighting.latest.saddr == source).count();
-        let spared = self.seen.iter().zip(&self.sightings).enumerate();
-        let spared = spared.filter(|(_, (_, sighting))| of_source(sighting.latest.saddr) > 1);
-        spared.min_by_key(|(_, (seen, _))| seen.last).map_or(Some(oldest.0), |(at, _)| Some(at))
+        let spares = |at: usize| spared.iter().any(|(_, other)| *other == at);
+        let may_go = self.seen.iter().enumerate().filter(|(at, _)| !spares(*at));
+        may_go.min_by_key(|(_, seen)| seen.last).map(|(at, _)| at)
     }
 
     /// The weight of all values in the window.

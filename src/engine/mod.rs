@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::decide::{Deed, Evidence, Ledger, Measure, Policy, Shield, Shielded, Standing, State};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
-use crate::detect::{Capacity, Detector, Effect, Finding, Occupancy, Ruleset, Seed, Seen};
+use crate::detect::{Capacity, Detector, Effect, Finding, Grounds, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
 use crate::packet::Observation;
@@ -55,8 +55,8 @@ pub struct Counts {
     pub exempt: [u64; Exemption::ALL.len()],
     /// Incidents opened.
     pub incidents: u64,
-    /// Incidents that could not be opened because too many were.
-    pub incidents_dropped: u64,
+    /// Incidents that ended early because no more could be open.
+    pub incidents_displaced: u64,
     /// Bans that took effect.
     pub bans: u64,
     /// Refusals by the kernel.
@@ -76,6 +76,8 @@ pub struct Engine {
     /// The errno of the kernel's latest refusal, until it accepts a change again: one alarm for each kind.
     refusing: Option<i32>,
     full: bool,
+    /// Whether it was told that the most incidents there can be are open.
+    crowded: bool,
 }
 
 /// Why a manual ban or unban was not done.
@@ -88,6 +90,10 @@ pub enum Refusal {
     #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
 }
+
+/// How far the end of an element in the kernel and that of its ban here may be apart: the kernel counts in jiffies from
+/// when it commits, and we from the decision. What is left of an element by then is not worth taking in.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The rule of a ban that a person made.
 pub const MANUAL: &str = "manual";
@@ -105,6 +111,7 @@ impl Engine {
             counts: Counts::default(),
             refusing: None,
             full: false,
+            crowded: false,
         }
     }
 
@@ -115,8 +122,8 @@ impl Engine {
         match self.detector.observe(observation, at) {
             Effect::Exempt(why) => return self.exempt(why),
             Effect::Counted | Effect::Continued(_) => {}
-            Effect::Opened(finding) => self.respond(*finding, at, actions),
-            Effect::Dropped => self.counts.incidents_dropped += 1,
+            Effect::Opened(finding) => self.opened(&finding, at, actions),
+            Effect::Persisted(grounds) => self.respond(&grounds, at, actions),
         }
         self.counts.evidence += 1;
     }
@@ -230,29 +237,43 @@ impl Engine {
         self.reconfigure(settings, actions);
     }
 
-    fn respond(&mut self, finding: Finding, now: Stamp, actions: &mut Vec<Action>) {
+    fn opened(&mut self, finding: &Finding, now: Stamp, actions: &mut Vec<Action>) {
         self.counts.incidents += 1;
-        let incident = &finding.incident;
+        if let Some(displaced) = &finding.displaced {
+            self.counts.incidents_displaced += 1;
+            if !std::mem::replace(&mut self.crowded, true) {
+                let what =
+                    format!("the limit of {MAX_OPEN} open incidents is reached: the quietest end early");
+                actions.push(Action::Tell(Event::Alarm(Alarm { time: now, what })));
+            }
+            actions.push(Action::Tell(Event::IncidentEnd(displaced.clone())));
+        } else if self.detector.open_incidents() < MAX_OPEN / 10 * 9 {
+            self.crowded = false;
+        }
+        actions.push(Action::Tell(Event::Incident(finding.incident.clone())));
+        self.respond(&finding.grounds(), now, actions);
+    }
+
+    fn respond(&mut self, grounds: &Grounds, now: Stamp, actions: &mut Vec<Action>) {
         let measure =
-            self.policy.measure(incident.evidence, finding.respond).filter(|_| is_one_owner(incident.source));
-        let shielded = self.shield.covers(incident.source).is_some();
-        actions.push(Action::Tell(Event::Incident(incident.clone())));
+            self.policy.measure(grounds.evidence, grounds.respond).filter(|_| is_one_owner(grounds.source));
+        let shielded = self.shield.covers(grounds.source).is_some();
         let Some(measure) = measure.filter(|_| !shielded) else { return };
-        if self.ledger.covering(incident.source).is_some_and(|standing| standing.measure >= measure) {
+        if self.ledger.covering(grounds.source).is_some_and(|standing| standing.measure >= measure) {
             return;
         }
-        let validated = incident.evidence == Evidence::Validated;
-        let before = self.ledger.before(incident.source, now, self.policy.forget);
+        let validated = grounds.evidence == Evidence::Validated;
+        let before = self.ledger.before(grounds.source, now, self.policy.forget);
         let standing = Standing {
-            target: incident.source,
+            target: grounds.source,
             measure,
-            rule: incident.rule.clone(),
+            rule: grounds.rule.clone(),
             reason: None,
-            incident: Some(incident.id),
+            incident: Some(grounds.incident),
             validated,
             before,
             since: now,
-            timeout: Some(self.policy.timeout(incident.evidence, before)),
+            timeout: Some(self.policy.timeout(grounds.evidence, before)),
             state: State::Asked,
         };
         self.enter(standing, now, actions);
@@ -262,7 +283,6 @@ impl Engine {
     fn enter(&mut self, standing: Standing, now: Stamp, actions: &mut Vec<Action>) {
         let earlier = self.ledger.remove(standing.target);
         if self.ledger.len() >= self.policy.max {
-            self.ledger.forget_old(now, self.policy.forget);
             let evicted = self.ledger.give_way(&standing);
             if !std::mem::replace(&mut self.full, true) {
                 let what = format!(
@@ -375,15 +395,20 @@ impl Engine {
             .map(|ban| ban.target)
             .collect();
         for standing in gone.into_iter().filter_map(|target| self.ledger.remove(target)) {
-            end_of(&standing, BanEndReason::Unban, now, actions);
+            let was_due = standing.until().is_some_and(|until| until <= now.boot.saturating_add(TICK));
+            let reason = if was_due { BanEndReason::Expired } else { BanEndReason::Unban };
+            end_of(&standing, reason, now, actions);
         }
-        for held in held {
-            if self.ledger.find(held.target).is_none() {
-                if self.shield.covers(held.target).is_some() {
-                    let (measure, target) = (held.measure, held.target);
-                    actions.push(Action::Enforce(Change::Lift { measure, target }));
-                    continue;
-                }
+        for held in held.iter().filter(|held| held.expires.is_none_or(|left| left > TICK)) {
+            if self.ledger.find(held.target).is_some() {
+                continue;
+            }
+            if self.shield.covers(held.target).is_some() {
+                let (measure, target) = (held.measure, held.target);
+                actions.push(Action::Enforce(Change::Lift { measure, target }));
+            } else {
+                // Entering it counts as a ban once more; it is the latest one of those that are known.
+                let before = self.ledger.before(held.target, now, self.policy.forget).saturating_sub(1);
                 self.ledger.enter(Standing {
                     target: held.target,
                     measure: held.measure,
@@ -391,7 +416,7 @@ impl Engine {
                     reason: None,
                     incident: None,
                     validated: held.measure == Measure::Ban,
-                    before: 0,
+                    before,
                     since: now,
                     timeout: held.expires,
                     state: State::Held,

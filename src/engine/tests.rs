@@ -95,14 +95,12 @@ impl World {
     }
 
     fn see(&mut self, packet: Packet) {
-        let observation = Observation {
-            packet,
-            verdict: Verdict::Refused,
-            pkttype: Pkttype::Unicast,
-            iif: "eth0",
-            oif: "",
-            prefix: b"",
-        };
+        self.see_as(Verdict::Refused, packet);
+    }
+
+    fn see_as(&mut self, verdict: Verdict, packet: Packet) {
+        let observation =
+            Observation { packet, verdict, pkttype: Pkttype::Unicast, iif: "eth0", oif: "", prefix: b"" };
         let mut actions = Vec::new();
         self.engine.observe(&observation, self.now, &mut actions);
         self.carry_out(actions);
@@ -599,4 +597,102 @@ fn an_accepted_syn_is_no_closed_port() {
         world.carry_out(actions);
     }
     assert_eq!(world.incidents().len(), 0);
+}
+
+#[test]
+fn a_scan_that_outlives_its_ban_is_banned_again() {
+    let mut world = World::new();
+    (1..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
+    let opened = world.incidents()[0].id;
+    // Restricted, it uses a published service; the firewall tells of each new connection.
+    for _ in 0..4 {
+        world.see_as(Verdict::Accepted, syn(SCANNER, 443, CONNECT));
+        world.wait(Duration::from_secs(200));
+    }
+    assert!(world.engine.ledger().is_empty(), "the ban is over");
+    world.see(syn(SCANNER, 9, RAW));
+    assert_eq!(world.bans().len(), 1, "one probe is not enough");
+    (10..=17).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
+    assert_eq!(world.bans().len(), 2);
+    assert_eq!(world.incidents().len(), 1, "it is the same scan");
+    assert_eq!(world.bans()[1].incident, Some(opened));
+    assert_eq!(world.bans()[1].timeout, Some(Duration::from_secs(3600)));
+}
+
+#[test]
+fn a_flood_of_forged_scans_hides_no_other() {
+    let mut world = World::new();
+    for number in 0..8_200_u32 {
+        let [_, _, c, d] = number.to_be_bytes();
+        (1..=8).for_each(|dport| world.see(syn(&format!("100.64.{c}.{d}"), dport, RAW)));
+        // As fast as it can be: the eight packets of each within a millisecond.
+        world.now = Stamp { boot: Duration::from_millis(1_000_000 + u64::from(number)), ..world.now };
+    }
+    (1..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
+    assert!(world.engine.ledger().find("192.0.2.7/32".parse().unwrap()).is_some());
+    assert_eq!(world.engine.open_incidents(), MAX_OPEN);
+    assert_eq!(world.engine.counts().incidents_displaced, 9);
+    let told = |kind: fn(&Event) -> bool| world.told.iter().filter(|event| kind(event)).count();
+    assert_eq!(told(|event| matches!(event, Event::Alarm(_))), 1);
+    assert_eq!(told(|event| matches!(event, Event::IncidentEnd(_))), 9);
+}
+
+#[test]
+fn a_ban_whose_element_outlives_it_by_a_moment_is_over_once() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        (1..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
+        world.wait(Duration::from_secs(4000));
+    }
+    let target: IpNet = "192.0.2.7/32".parse().unwrap();
+    let held = Held {
+        measure: Measure::Restrict,
+        target,
+        expires: Some(Duration::from_millis(4)),
+        packets: 0,
+        bytes: 0,
+        comment: "tcp-syn-scan".to_owned(),
+    };
+    let mut actions = Vec::new();
+    world.engine.reconcile(&[held], world.now, &mut actions);
+    world.carry_out(actions);
+    world.wait(Duration::from_secs(1));
+    let ends = world.told.iter().filter(|event| matches!(event, Event::BanEnd(_))).count();
+    assert_eq!(ends, 2, "the kernel's clock and ours differ by a tick");
+    assert_eq!(world.engine.repetitions(target, world.now), 2, "adopting is no repetition, and forgets none");
+}
+
+#[test]
+fn an_element_that_expires_a_tick_before_its_ban_has_expired() {
+    let mut world = World::new();
+    (1..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
+    world.now = world.now.plus(Duration::from_millis(599_985));
+    let mut actions = Vec::new();
+    world.engine.reconcile(&[], world.now, &mut actions);
+    world.carry_out(actions);
+    let ends: Vec<_> = world
+        .told
+        .iter()
+        .filter_map(|event| if let Event::BanEnd(end) = event { Some(end.reason) } else { None })
+        .collect();
+    assert_eq!(ends, [BanEndReason::Expired]);
+}
+
+#[test]
+fn what_an_earlier_run_left_of_somebody_protected_is_lifted() {
+    let mut world = World::new();
+    let target: IpNet = "192.0.2.1/32".parse().unwrap();
+    let held = Held {
+        measure: Measure::Ban,
+        target,
+        expires: None,
+        packets: 0,
+        bytes: 0,
+        comment: MANUAL.to_owned(),
+    };
+    let mut actions = Vec::new();
+    world.engine.reconcile(&[held], world.now, &mut actions);
+    world.carry_out(actions);
+    assert_eq!(world.changes, [Change::Lift { measure: Measure::Ban, target }]);
+    assert!(world.engine.ledger().is_empty());
 }
