@@ -267,6 +267,20 @@ fn bans_expire_in_the_kernel_by_themselves() {
     daemon.signal(Signal::CONT);
     assert!(daemon.bans().is_empty(), "{:?}", daemon.bans());
     assert_eq!(daemon.status()["bans"]["restrict"], 0);
+    let ended = daemon.log().matches("its time is over").count();
+    assert_eq!(ended, 1, "nobody has lifted it\n{}", daemon.log());
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_scanner_that_goes_on_after_its_ban_is_banned_again_for_longer() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "ban: {times: [1s, 1h]}\n");
+    scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
+    wait_until("the first ban is over", || daemon.bans().is_empty());
+    scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
+    assert_eq!(daemon.bans()[0]["timeout_s"], 3600);
+    assert_eq!(incidents(&daemon), 1, "it is the same scan");
     daemon.stop(Signal::TERM);
 }
 
