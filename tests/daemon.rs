@@ -184,19 +184,38 @@ fn a_second_daemon_is_refused_and_harms_nothing() {
     daemon.stop(Signal::TERM);
 }
 
-/// Becomes a user who is not root; `capabilities` are all it may ever have.
+/// The number of nobody, where the test's user namespace has it: that of an ordinary user has no number but root's.
+fn nobody() -> Option<u32> {
+    const NOBODY: u32 = 65534;
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let mut ranges = map.lines().map(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().unwrap());
+        (numbers.next().unwrap(), numbers.nth(1).unwrap())
+    });
+    ranges.any(|(first, count)| (first..first.saturating_add(count)).contains(&NOBODY)).then_some(NOBODY)
+}
+
+/// Becomes somebody whom `capabilities` are all there ever is: nobody, or else a root whose number means nothing.
 fn as_nobody(capabilities: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs"]);
-    command.arg(format!("--inh-caps=-all{capabilities}")).arg(format!("--ambient-caps=-all{capabilities}"));
-    command.arg(format!("--bounding-set=-all{capabilities}")).arg(NFBAN);
+    match nobody() {
+        Some(_) => command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]),
+        None => command.args(["--securebits", "+noroot,+noroot_locked"]),
+    };
+    command.args(["--no-new-privs", &format!("--inh-caps=-all{capabilities}")]);
+    command
+        .arg(format!("--ambient-caps=-all{capabilities}"))
+        .arg(format!("--bounding-set=-all{capabilities}"));
+    command.arg(NFBAN);
     command
 }
 
 /// A configuration whose folder the daemon's own user can write.
 fn of_nobody(text: &str) -> Setup {
     let setup = Setup::new(text);
-    chown(setup.folder(), Some(65534), Some(65534)).unwrap();
+    if nobody().is_some() {
+        chown(setup.folder(), nobody(), nobody()).unwrap();
+    }
     setup
 }
 
@@ -207,7 +226,7 @@ fn without_root_cap_net_admin_is_enough() {
     let mut command = as_nobody(",+net_admin");
     command.args(["run", "-c"]).arg(setup.config());
     let daemon = Daemon::spawn(&pair.home, setup, command);
-    assert_eq!(std::fs::metadata(daemon.setup().socket()).unwrap().uid(), 65534);
+    assert_eq!(std::fs::metadata(daemon.setup().socket()).unwrap().uid(), nobody().unwrap_or(0));
     scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
     scan_and_be_banned(&pair, &daemon, STRANGER6, STRANGER6_NET);
     assert!(!pair.answers(STRANGER, HOME4, 40_000, 2));
@@ -248,6 +267,20 @@ fn bans_expire_in_the_kernel_by_themselves() {
     daemon.signal(Signal::CONT);
     assert!(daemon.bans().is_empty(), "{:?}", daemon.bans());
     assert_eq!(daemon.status()["bans"]["restrict"], 0);
+    let ended = daemon.log().matches("its time is over").count();
+    assert_eq!(ended, 1, "nobody has lifted it\n{}", daemon.log());
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_scanner_that_goes_on_after_its_ban_is_banned_again_for_longer() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "ban: {times: [1s, 1h]}\n");
+    scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
+    wait_until("the first ban is over", || daemon.bans().is_empty());
+    scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
+    assert_eq!(daemon.bans()[0]["timeout_s"], 3600);
+    assert_eq!(incidents(&daemon), 1, "it is the same scan");
     daemon.stop(Signal::TERM);
 }
 
