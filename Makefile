@@ -26,7 +26,7 @@ lint:
 	scripts/lint
 
 bench:
-	scripts/setup test
+	scripts/setup bench
 	scripts/isolated bench
 
 deb:

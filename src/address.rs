@@ -32,7 +32,10 @@ impl AddressSet {
     /// Whether `address` is in the set.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.intersects(IpNet::from(address))
+        match address {
+            IpAddr::V4(address) => overlaps(&self.v4, u32::from(address), u32::from(address)),
+            IpAddr::V6(address) => overlaps(&self.v6, u128::from(address), u128::from(address)),
+        }
     }
 
     /// Whether any address of `net` is in the set.

@@ -247,13 +247,14 @@ impl Detector {
             }
         }
         let keys = self.keys(&rules, observation);
-        if let Some(owner) = self.continue_incident(&rules, &keys, class, &mut mask, &probe) {
+        let places = keys.map(|key| key.and_then(|key| self.table.find(&key)));
+        if let Some(owner) = self.continue_incident(&rules, &places, class, &mut mask, &probe) {
             return self.persist(&rules, owner, &mask, &probe, dport);
         }
         if mask.is_empty() {
             return Effect::Counted;
         }
-        self.count(&rules, &keys, mask, &probe, dport)
+        self.count(&rules, &keys, places, mask, &probe, dport)
     }
 
     fn judge(&mut self, observation: &Observation<'_>) -> Judgement {
@@ -300,13 +301,13 @@ impl Detector {
     fn continue_incident(
         &mut self,
         rules: &Ruleset,
-        keys: &[Option<SourceKey>; MAX_KEYS],
+        places: &[Option<Place>; MAX_KEYS],
         class: Class,
         mask: &mut Mask,
         probe: &Probe,
     ) -> Option<usize> {
-        for key in keys.iter().flatten() {
-            let Some(source) = self.table.find_mut(key) else { continue };
+        for &place in places.iter().flatten() {
+            let Some(source) = self.table.at(place) else { continue };
             for &index in source.incidents() {
                 let Some(open) = self.open.get_mut(index).and_then(Option::as_mut) else { continue };
                 let Some(rule) = rules.rules.get(open.rule) else { continue };
@@ -351,24 +352,32 @@ impl Detector {
         &mut self,
         rules: &Ruleset,
         keys: &[Option<SourceKey>; MAX_KEYS],
+        mut places: [Option<Place>; MAX_KEYS],
         mask: Mask,
         probe: &Probe,
         dport: Option<u16>,
     ) -> Effect {
+        let evicted = self.table.evicted();
         // Where each key's counters are; a newcomer's packet is only kept until a second one comes.
-        let mut tracked = [false; MAX_KEYS];
-        for (number, (slot, (key, per_key))) in
-            tracked.iter_mut().zip(keys.iter().zip(&rules.by_key)).enumerate()
+        for (number, (place, (key, per_key))) in
+            places.iter_mut().zip(keys.iter().zip(&rules.by_key)).enumerate()
         {
             let share = mask.and(per_key);
-            if let (Some(key), false) = (key, share.is_empty()) {
-                *slot = self.prepare(rules, key, share, probe, number == SOURCE_KEY);
-            }
+            *place = match key {
+                Some(key) if !share.is_empty() => {
+                    let place = self.where_is(key, *place, evicted);
+                    self.prepare(rules, key, place, share, probe, number == SOURCE_KEY)
+                }
+                _ => None,
+            };
         }
         for index in mask.iter() {
             let Some(rule) = rules.rules.get(index) else { continue };
-            let (Some(true), Some(Some(key))) = (tracked.get(rule.key), keys.get(rule.key)) else { continue };
-            let Some(source) = self.table.find_mut(key) else { continue };
+            let (Some(&Some(place)), Some(Some(key))) = (places.get(rule.key), keys.get(rule.key)) else {
+                continue;
+            };
+            let Some(place) = self.where_is(key, Some(place), evicted) else { continue };
+            let Some(source) = self.table.at_mut(place) else { continue };
             let value = value_of(rule, probe, dport, &self.values);
             if source.add(index, rule, value, probe, dport) >= rule.threshold
                 && source.distinct_sources(index, rule, probe.at) >= rule.from_at_least
@@ -379,27 +388,36 @@ impl Detector {
         Effect::Counted
     }
 
-    /// Makes sure that the counters of `key` exist where this packet must be counted now, and says whether it must.
+    /// The place of `key`: the one it was found at, unless an entry has been pushed out since. One that was not found
+    /// is looked for again, as two keys of a packet may be the same.
+    fn where_is(&self, key: &SourceKey, found: Option<Place>, evicted: u64) -> Option<Place> {
+        found.filter(|_| self.table.evicted() == evicted).or_else(|| self.table.find(key))
+    }
+
+    /// Makes sure that the counters of `key` exist where this packet must be counted now, and says where: nowhere if
+    /// it is only kept. `place` is where the key is, if it is in the table.
     fn prepare(
         &mut self,
         rules: &Ruleset,
         key: &SourceKey,
+        place: Option<Place>,
         share: Mask,
         probe: &Probe,
         is_source: bool,
-    ) -> bool {
+    ) -> Option<Place> {
         let at_once = share.iter().any(|index| rules.rules.get(index).is_some_and(|rule| rule.fires_at_once));
-        let place = self.table.find(key).unwrap_or_else(|| self.table.insert(*key, Source::default()));
+        let place = place.unwrap_or_else(|| self.table.insert(*key, Source::default()));
         let known = self.table.at(place).is_some_and(|source| !source.is_new());
         self.sources += u64::from(is_source && !known);
-        let now_tracked = known || at_once;
-        if now_tracked {
+        if known || at_once {
             self.table.touch(place, true);
             self.track(rules, place);
-        } else if let Some(source) = self.table.at_mut(place) {
+            return Some(place);
+        }
+        if let Some(source) = self.table.at_mut(place) {
             source.keep_first(*probe, share);
         }
-        now_tracked
+        None
     }
 
     /// Turns a source on probation into a tracked one: its first packet is counted now.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::fast::SeedableRandomState;
+use smallvec::SmallVec;
 
 use super::incident::Open;
 use super::key::{SourceKey, as_number};
@@ -31,14 +32,15 @@ enum Body {
     Empty,
     /// One packet, and the rules it is to count for once there is a second.
     First(Probe, Mask),
-    /// More.
-    Tracked(Box<Tracked>),
+    /// More. Not boxed: it is no larger than a first packet, and every packet would follow the pointer.
+    Tracked(Tracked),
 }
 
 #[derive(Debug, Default)]
 struct Tracked {
-    /// By index of the rule, in no order; a source seldom has more than a handful.
-    counters: Vec<(usize, Counter)>,
+    /// By index of the rule, in no order; a source seldom has more than a handful, and mostly one: that one is here and
+    /// not elsewhere in memory, which costs more than all there is to compute.
+    counters: SmallVec<[(usize, Counter); 1]>,
     /// Indices of its open incidents.
     incidents: Vec<usize>,
 }
@@ -97,11 +99,11 @@ impl Source {
     pub(super) fn take_first(&mut self) -> Option<(Probe, Mask)> {
         match std::mem::take(&mut self.body) {
             Body::First(probe, rules) => {
-                self.body = Body::Tracked(Box::default());
+                self.body = Body::Tracked(Tracked::default());
                 Some((probe, rules))
             }
             Body::Empty => {
-                self.body = Body::Tracked(Box::default());
+                self.body = Body::Tracked(Tracked::default());
                 None
             }
             tracked @ Body::Tracked(_) => {

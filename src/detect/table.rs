@@ -41,7 +41,7 @@ pub struct Occupancy {
 
 const NONE: u32 = u32::MAX;
 
-/// A place in the table; valid until the next insertion or promotion.
+/// A place in the table; valid until an entry is pushed out ([`Table::evicted`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
@@ -55,6 +55,12 @@ enum ListOf {
 struct Entry<V> {
     key: SourceKey,
     value: V,
+}
+
+/// An entry's neighbours in its list. Apart from the entries: every packet moves its source to the front, and so writes
+/// to two neighbours, which are anybody. Here five of them share a cache line, and all of them fit the second-level cache.
+#[derive(Debug, Clone, Copy)]
+struct Link {
     list: ListOf,
     newer: u32,
     older: u32,
@@ -73,6 +79,8 @@ struct List {
 pub(super) struct Table<V> {
     index: HashTable<u32>,
     entries: Vec<Entry<V>>,
+    /// As many as entries.
+    links: Vec<Link>,
     free: Vec<u32>,
     lists: [List; 2],
     evicted: u64,
@@ -95,6 +103,7 @@ impl<V: Pinned> Table<V> {
         Self {
             index: HashTable::new(),
             entries: Vec::new(),
+            links: Vec::new(),
             free: Vec::new(),
             lists: [list(capacity.probation), list(capacity.tracked)],
             evicted: 0,
@@ -105,6 +114,11 @@ impl<V: Pinned> Table<V> {
     pub(super) fn occupancy(&self) -> Occupancy {
         let [probation, tracked] = self.lists;
         Occupancy { probation: probation.used, tracked: tracked.used, evicted: self.evicted }
+    }
+
+    /// How many entries have been pushed out. While this number stands, every [`Place`] does.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
@@ -133,7 +147,7 @@ impl<V: Pinned> Table<V> {
     /// Puts a new entry on probation. The key must not be in the table.
     pub(super) fn insert(&mut self, key: SourceKey, value: V) -> Place {
         self.make_room(ListOf::Probation);
-        let entry = Entry { key, value, list: ListOf::Probation, newer: NONE, older: NONE };
+        let entry = Entry { key, value };
         let at = if let Some(at) = self.free.pop() {
             if let Some(place) = self.entries.get_mut(at as usize) {
                 *place = entry;
@@ -141,6 +155,7 @@ impl<V: Pinned> Table<V> {
             at
         } else {
             self.entries.push(entry);
+            self.links.push(Link { list: ListOf::Probation, newer: NONE, older: NONE });
             u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
         };
         let Self { index, entries, hasher, .. } = self;
@@ -153,7 +168,7 @@ impl<V: Pinned> Table<V> {
 
     /// Makes the entry the newest of its list; `tracked` moves it to that list for good.
     pub(super) fn touch(&mut self, place: Place, tracked: bool) {
-        let Some(list) = self.entries.get(place.0 as usize).map(|entry| entry.list) else { return };
+        let Some(list) = self.links.get(place.0 as usize).map(|link| link.list) else { return };
         let to = if tracked { ListOf::Tracked } else { list };
         self.unlink(place.0);
         if to != list {
@@ -194,20 +209,20 @@ impl<V: Pinned> Table<V> {
             ends.oldest = at;
         }
         ends.used += 1;
-        if let Some(other) = self.entries.get_mut(newest as usize) {
+        if let Some(other) = self.links.get_mut(newest as usize) {
             other.newer = at;
         }
-        if let Some(entry) = self.entries.get_mut(at as usize) {
-            (entry.list, entry.newer, entry.older) = (list, NONE, newest);
+        if let Some(link) = self.links.get_mut(at as usize) {
+            *link = Link { list, newer: NONE, older: newest };
         }
     }
 
     fn unlink(&mut self, at: u32) {
-        let Some(&Entry { list, newer, older, .. }) = self.entries.get(at as usize) else { return };
-        if let Some(other) = self.entries.get_mut(newer as usize) {
+        let Some(&Link { list, newer, older }) = self.links.get(at as usize) else { return };
+        if let Some(other) = self.links.get_mut(newer as usize) {
             other.older = older;
         }
-        if let Some(other) = self.entries.get_mut(older as usize) {
+        if let Some(other) = self.links.get_mut(older as usize) {
             other.newer = newer;
         }
         if let Some(ends) = self.lists.get_mut(list as usize) {

@@ -110,30 +110,28 @@ impl Distinct {
         let Bounds { window, limit, sources } = bounds;
         let now = nanoseconds(probe.at);
         let alive = |seen: &Seen| now.saturating_sub(seen.last) < window;
-        let fresh = Sighting { first: probe.at, latest: probe, packets: 1, bytes: u64::from(probe.length) };
+        let fresh =
+            || Sighting { first: probe.at, latest: probe, packets: 1, bytes: u64::from(probe.length) };
 
         if let Some(at) = self.seen.iter().position(|seen| seen.value == value) {
             if let (Some(seen), Some(sighting)) = (self.seen.get_mut(at), self.sightings.get_mut(at)) {
-                *sighting = if alive(seen) {
-                    Sighting {
-                        first: sighting.first,
-                        latest: probe,
-                        packets: sighting.packets.saturating_add(1),
-                        bytes: sighting.bytes.saturating_add(u64::from(probe.length)),
-                    }
+                if alive(seen) {
+                    sighting.latest = probe;
+                    sighting.packets = sighting.packets.saturating_add(1);
+                    sighting.bytes = sighting.bytes.saturating_add(u64::from(probe.length));
                 } else {
-                    fresh
-                };
+                    *sighting = fresh();
+                }
                 *seen = Seen { value, last: now, weight };
             }
         } else if self.seen.len() < limit {
             self.seen.push(Seen { value, last: now, weight });
-            self.sightings.push(fresh);
+            self.sightings.push(fresh());
         } else if let Some(at) = self.least(sources)
             && let (Some(seen), Some(sighting)) = (self.seen.get_mut(at), self.sightings.get_mut(at))
         {
             *seen = Seen { value, last: now, weight };
-            *sighting = fresh;
+            *sighting = fresh();
         }
         self.weight(probe.at, window)
     }

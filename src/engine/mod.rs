@@ -151,10 +151,10 @@ impl Engine {
         mut tell: impl FnMut(Event),
     ) {
         while !actions.is_empty() {
-            let mut changes = Vec::new();
+            let (mut events, mut changes) = (Vec::new(), Vec::new());
             for action in actions.drain(..) {
                 match action {
-                    Action::Tell(event) => tell(event),
+                    Action::Tell(event) => events.push(event),
                     Action::Enforce(change) => changes.push(change),
                 }
             }
@@ -165,6 +165,8 @@ impl Engine {
                     self.enforced(change, outcome, now, actions);
                 }
             }
+            // After the kernel: no ban waits until a journal has taken the line about its incident.
+            events.into_iter().for_each(&mut tell);
         }
     }
 
