@@ -542,3 +542,19 @@ fn a_table_that_is_gone_is_not_an_empty_one() {
         assert_eq!(kernel.held().unwrap(), []);
     });
 }
+
+#[test]
+fn elements_that_no_rule_looks_up_are_not_held() {
+    let pair = Pair::new();
+    pair.home.enter(|| {
+        let mut kernel = Kernel::install(&settings()).unwrap();
+        apply(&mut kernel, &[put(Ban, &format!("{PEER4}/32"), MINUTES)]);
+        assert_eq!(kernel.held().unwrap().len(), 1);
+        pair.home.sh("nft flush table inet nfban");
+        assert_eq!(kernel.held().unwrap_err().raw_os_error(), Some(libc::ENOENT));
+        kernel.reinstall().unwrap();
+        assert_eq!(kernel.held().unwrap().len(), 1, "the sets were left as they were");
+        pair.home.sh("nft delete chain inet nfban restrict");
+        assert_eq!(kernel.held().unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    });
+}

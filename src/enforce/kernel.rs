@@ -316,6 +316,25 @@ impl Kernel {
         Ok(none_if_missing(found)?.into_iter().collect())
     }
 
+    /// Whether no rule of the chains is missing: `nft flush table` takes them all and leaves the sets, whose elements
+    /// then drop nothing.
+    fn has_its_rules(&mut self) -> io::Result<bool> {
+        let table = &self.settings.table;
+        let found = self.connection.dump(
+            NFT_MSG_GETRULE,
+            |m| m.text(NFTA_RULE_TABLE, table),
+            |m, list| {
+                if m.attributes(4).any(|a| a.kind == NFTA_RULE_TABLE && a.text() == table.as_bytes()) {
+                    let chain = m.attributes(4).find(|attribute| attribute.kind == NFTA_RULE_CHAIN);
+                    list.extend(chain.map(|chain| chain.text().to_vec()));
+                }
+            },
+        )?;
+        Ok(layout::chains(self.settings.conntrack).iter().all(|chain| {
+            chain.rules.len() <= found.iter().filter(|name| *name == chain.name.as_bytes()).count()
+        }))
+    }
+
     /// The elements of a set; ENOENT when there is no such set.
     fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
         let table = &self.settings.table;
@@ -384,6 +403,9 @@ impl Enforcer for Kernel {
     }
 
     fn held(&mut self) -> io::Result<Vec<Held>> {
+        if !self.has_its_rules()? {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        }
         let mut held = Vec::new();
         for place in layout::places(self.settings.conntrack) {
             self.held_at(place, &mut held)?;

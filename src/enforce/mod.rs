@@ -81,8 +81,8 @@ pub trait Enforcer {
     /// What is held now, as the kernel tells it.
     ///
     /// # Errors
-    /// When the kernel cannot be asked; ENOENT when somebody has removed what holds it, which is not the same as holding
-    /// nothing: those bans were not lifted.
+    /// When the kernel cannot be asked. ENOENT when the table, a set or a rule of it is gone: then nothing can be told to
+    /// be held, and nobody has lifted what was.
     fn held(&mut self) -> std::io::Result<Vec<Held>>;
 
     /// Replaces the addresses that must never be dropped.
