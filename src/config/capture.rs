@@ -32,7 +32,7 @@ pub struct Nflog {
     pub groups: Vec<u16>,
     /// What their packets mean, where no log prefix says otherwise.
     pub verdict: Verdict,
-    /// Octets of every packet that the kernel copies, 64–65535.
+    /// Octets of every packet that the kernel copies, 64–65531: an attribute's length has 16 bits and counts its own header.
     pub snaplen: u32,
     /// Packets that the kernel gathers before it hands them over, 1–1024.
     pub queue_threshold: u32,
@@ -104,6 +104,13 @@ fn entry(node: &Node, taken: &mut Vec<Claim>, report: &mut Report<'_>) -> Option
             taken.push(claim);
         }
     };
+    for other in kinds.iter().skip(1).flatten() {
+        report.warn(
+            other.place,
+            "this version captures NFLOG alone: `nfban run` leaves this out",
+            "use `nflog`, or read LOG text with `nfban replay`",
+        );
+    }
     match kinds {
         [Some(node), None, None, None] => {
             let (nflog, place) = nflog(node, report)?;
@@ -177,7 +184,7 @@ fn nflog(node: &Node, report: &mut Report<'_>) -> Option<(Nflog, Place)> {
     }
     let mut setting = |key, range| keys.take(key).and_then(|node| report.integer(node, range));
     // Less would cut the TCP header off behind that of IPv6; a netlink attribute's length has 16 bits.
-    let snaplen = setting("snaplen", 64..=0xffff).and_then(|octets| u32::try_from(octets).ok());
+    let snaplen = setting("snaplen", 64..=0xffff - 4).and_then(|octets| u32::try_from(octets).ok());
     nflog.snaplen = snaplen.unwrap_or(nflog.snaplen);
     let threshold = setting("queue-threshold", 1..=1024).and_then(|packets| u32::try_from(packets).ok());
     nflog.queue_threshold = threshold.unwrap_or(nflog.queue_threshold);

@@ -215,7 +215,18 @@ pub(super) fn ban(node: &Node, report: &mut Report<'_>) -> Ban {
             );
         }
     }
-    let prefix = keys.take("ipv6-prefix").and_then(|node| report.integer(node, 48..=128));
+    let prefix = keys.take("ipv6-prefix").and_then(|node| {
+        let length = report.integer(node, 48..=128)?;
+        if length != 64 {
+            let hint = "leave it out, or write 64";
+            report.warn(
+                node.place,
+                "this version bans an IPv6 source as a /64, or alone where others share it",
+                hint,
+            );
+        }
+        Some(length)
+    });
     ban.ipv6_prefix = prefix.and_then(|length| u8::try_from(length).ok()).unwrap_or(ban.ipv6_prefix);
     let max = keys.take("max").and_then(|node| report.integer(node, 1..=1_000_000));
     ban.max = max.and_then(|max| u32::try_from(max).ok()).unwrap_or(ban.max);
@@ -260,7 +271,14 @@ pub(super) fn keep(node: &Node, report: &mut Report<'_>) -> Keep {
 pub(super) fn nftables(node: &Node, report: &mut Report<'_>) -> Nftables {
     let mut nftables = Nftables::default();
     let Some(mut keys) = report.keys(node, "`nftables`") else { return nftables };
-    nftables.sets = keys.take("sets").map(|node| sets(node, report));
+    nftables.sets = keys.take("sets").map(|node| {
+        report.warn(
+            node.place,
+            "this version fills its own table alone: `nfban run` will refuse this",
+            "leave `sets` out",
+        );
+        sets(node, report)
+    });
     if let Some(node) = keys.take("table") {
         nftables.table = report.parse(node, "a table such as `inet nfban`", table).unwrap_or_default();
         if nftables.sets.is_none() && nftables.table.family != Family::Inet {

@@ -38,7 +38,8 @@ impl Backend {
             services: setup::services(config),
             protected: setup::protected(config, host),
             conntrack: config.nftables.conntrack != Conntrack::Never,
-            size: config.ban.max,
+            // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
+            size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
         };
         let kernel =
             Kernel::install(&settings).map_err(|error| refused(&config.nftables.table.to_string(), error))?;

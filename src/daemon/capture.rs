@@ -86,9 +86,16 @@ impl Captures {
         match bind(captures, &self.groups) {
             Ok(capture) => self.capture = capture,
             Err(error) => {
-                error!("cannot open the NFLOG groups: {error}; no packets are seen until a reload succeeds")
+                error!(
+                    "cannot open the NFLOG groups: {error}; no packets are seen until that succeeds; trying again"
+                )
             }
         }
+    }
+
+    /// Whether groups are configured and none is bound.
+    pub(super) fn is_closed(&self) -> bool {
+        self.capture.is_none() && !self.groups.is_empty()
     }
 
     fn close(&mut self) {
@@ -188,12 +195,8 @@ impl Captures {
 fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
     let mut groups = Vec::new();
     for capture in captures {
-        let config::Capture::Nflog(nflog) = capture else {
-            return Err(StartError::needs(
-                "open the captures",
-                "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`",
-            ));
-        };
+        // The configuration's reader has warned of it.
+        let config::Capture::Nflog(nflog) = capture else { continue };
         groups.extend(nflog.groups.iter().map(|&group| Group {
             settings: Settings {
                 snaplen: u16::try_from(nflog.snaplen).unwrap_or(u16::MAX - 4),
@@ -204,6 +207,10 @@ fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
             verdict: nflog.verdict,
             undecoded: 0,
         }));
+    }
+    if groups.is_empty() && !captures.is_empty() {
+        let only = "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`";
+        return Err(StartError::needs("open the captures", only));
     }
     Ok(groups)
 }

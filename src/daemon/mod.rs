@@ -122,6 +122,8 @@ struct Daemon {
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
     refresh_at: Option<Duration>,
+    /// Whether the latest facts of the host have not reached the kernel.
+    unprotected: bool,
     /// Boot time at which the resolvers are to be read again.
     resolvers_at: Duration,
     started: Stamp,
@@ -196,6 +198,7 @@ impl Daemon {
             watch,
             inbox,
             refresh_at: None,
+            unprotected: false,
             resolvers_at: started.boot + RESOLVERS_EVERY,
             started,
             reinstalled: 0,
@@ -238,7 +241,8 @@ impl Daemon {
             if woken.host && self.watch.changed() {
                 self.refresh_at.get_or_insert(clock::now().boot + GATHER);
             }
-            while let Some((request, responder)) = self.inbox.try_next() {
+            // One at a time: a listing of all bans takes long, and packets wait. While others wait, poll returns at once.
+            if let Some((request, responder)) = self.inbox.try_next() {
                 let reply = self.answer(request);
                 responder.send(reply);
             }
@@ -289,9 +293,20 @@ impl Daemon {
         if self.resolvers_at <= now.boot {
             self.resolvers_at = now.boot + RESOLVERS_EVERY;
             self.refresh_resolvers();
+            self.try_again();
         }
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
+    }
+
+    /// Tries once more what failed before.
+    fn try_again(&mut self) {
+        if self.unprotected {
+            self.refresh_host();
+        }
+        if self.captures.is_closed() {
+            self.captures.reopen(&self.loaded.config.capture);
+        }
     }
 
     fn refresh_resolvers(&mut self) {
@@ -310,19 +325,24 @@ impl Daemon {
         match HostFacts::read() {
             Ok(host) => {
                 self.captures.forget_interfaces();
-                if host != self.host {
+                if host != self.host || self.unprotected {
                     self.host = host;
                     self.apply_settings();
                 }
             }
-            Err(error) => warn!("cannot read addresses and routes: {error}"),
+            Err(error) => {
+                self.unprotected = true;
+                warn!("cannot read addresses and routes, trying again: {error}");
+            }
         }
     }
 
     fn apply_settings(&mut self) {
         let config = &self.loaded.config;
-        if let Err(error) = self.backend.reconfigure(config, &self.host) {
-            warn!("cannot change the protected addresses in the kernel: {error}");
+        let done = self.backend.reconfigure(config, &self.host);
+        self.unprotected = done.is_err();
+        if let Err(error) = done {
+            warn!("cannot change the protected addresses in the kernel, trying again: {error}");
         }
         self.engine.reconfigure(setup::engine(config, &self.host), &mut self.actions);
         self.carry_out();
@@ -358,14 +378,25 @@ impl Daemon {
         let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
         let rebuild_backend =
             (new.config.mode, &new.config.nftables) != (old.config.mode, &old.config.nftables);
-        if new.config.capture != old.config.capture {
+        let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
+        if replace_captures {
             self.captures
                 .replace(&new.config.capture, &old.config.capture)
                 .map_err(|error| error.to_string())?;
         }
         let rules_changed = new.rules != old.rules || new.config.traps != old.config.traps;
         if rebuild_backend {
-            let backend = Backend::open(&new.config, &self.host).map_err(|error| error.to_string())?;
+            let backend = match Backend::open(&new.config, &self.host) {
+                Ok(backend) => backend,
+                Err(error) => {
+                    if replace_captures
+                        && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)
+                    {
+                        error!("cannot go back to the captures of the old configuration: {error}");
+                    }
+                    return Err(error.to_string());
+                }
+            };
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
         }
         self.loaded = new;

@@ -60,23 +60,22 @@ impl FragmentHeader {
     pub(crate) fn find(octets: &[u8]) -> Option<Self> {
         let [_, _, _, _, l0, l1, next_header, _] = *octets.first_chunk()?;
         let payload_length = u16::from_be_bytes([l0, l1]);
-        let length = packet_length(octets, next_header, payload_length, octets.len()).ok()?;
+        let length = packet_length(octets, next_header, payload_length).ok()??;
         walk(Extent::new(octets, usize::try_from(length).ok()?), next_header).ok()?.header
     }
 }
 
 /// Length of the whole packet. A payload length of zero with hop-by-hop options stands for a jumbogram's, which is in
-/// those options; without it there, all that came (`arrived`) is the packet: Linux (net/ipv6/ip6_input.c) takes it so,
-/// and a probe that its target answers must not be invisible here.
+/// those options; without it there (`None`) all that came over the wire is the packet: Linux (net/ipv6/ip6_input.c)
+/// takes it so, and a probe that its target answers must not be invisible here.
 pub(super) fn packet_length(
     octets: &[u8],
     next_header: u8,
     payload_length: u16,
-    arrived: usize,
-) -> Result<u32, Undecoded> {
+) -> Result<Option<u32>, Undecoded> {
     let length = u32::from(payload_length) + FIXED_HEADER;
     if next_header != HOP_BY_HOP {
-        return Ok(length);
+        return Ok(Some(length));
     }
     let claimed = usize::try_from(length).unwrap_or(usize::MAX);
     let whole = Extent::new(octets, if payload_length == 0 { usize::MAX } else { claimed });
@@ -84,11 +83,11 @@ pub(super) fn packet_length(
     let options = whole.slice(V6_HEADER + 2, units_to_octets(units) - 2).map_err(reason)?;
     match (payload_length, jumbo_payload(options)?) {
         (0, Some(jumbo)) if jumbo > u32::from(u16::MAX) => {
-            jumbo.checked_add(FIXED_HEADER).ok_or(Undecoded::JumboLength)
+            jumbo.checked_add(FIXED_HEADER).map(Some).ok_or(Undecoded::JumboLength)
         }
         (_, Some(_)) => Err(Undecoded::JumboLength),
-        (0, None) => u32::try_from(arrived).map_err(|_| Undecoded::JumboLength),
-        (_, None) => Ok(length),
+        (0, None) => Ok(None),
+        (_, None) => Ok(Some(length)),
     }
 }
 

@@ -92,10 +92,13 @@ fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
     let daddr = rest.first_chunk::<16>().ok_or(Undecoded::IpTruncated)?;
     let [_, _, _, _, l0, l1, next_header, ttl] = *fixed;
     let payload_length = u16::from_be_bytes([l0, l1]);
-    let arrived = wire.unwrap_or(octets.len());
-    let length = extension::packet_length(octets, next_header, payload_length, arrived)?;
-    // Saturating only where a machine word is narrower than the length field.
-    let claimed = usize::try_from(length).unwrap_or(usize::MAX);
+    let told = extension::packet_length(octets, next_header, payload_length)?;
+    let length = told.unwrap_or_else(|| u32::try_from(wire.unwrap_or(octets.len())).unwrap_or(u32::MAX));
+    // Saturating where a machine word is narrower than the length field, and where nobody tells any length.
+    let claimed = match told {
+        Some(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        None => wire.unwrap_or(usize::MAX),
+    };
     if wire.is_some_and(|wire| claimed > wire) {
         return Err(Undecoded::LengthBeyondWire);
     }

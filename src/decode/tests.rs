@@ -310,7 +310,14 @@ fn without_payload_length_and_jumbo_option_a_packet_is_all_that_came() {
         let length = u32::try_from(length).unwrap();
         assert_eq!((packet.length, packet.header_length, packet.transport), (length, 56, syn()));
     }
-    refuses(&with(chain(&[0], 6, &tcp(2)[..10]), 4, &[0, 0]), Undecoded::TransportBeyondPacket);
+    // A snap length that hides how long the packet was hides no more than that.
+    let datagram = with(chain(&[0], 17, &udp(1200)), 4, &[0, 0]);
+    let packet = ip(&datagram, None).unwrap();
+    assert_eq!(packet.transport, Transport::Udp(Udp { sport: 53, dport: 40000, length: 1200 }));
+    assert_eq!(ip(&datagram, Some(100)), Err(Undecoded::UdpLengthBeyondPacket));
+    let cut = with(chain(&[0], 6, &tcp(2)[..10]), 4, &[0, 0]);
+    refuses(&cut, Undecoded::TransportTruncated);
+    assert_eq!(ip(&cut, Some(58)), Err(Undecoded::TransportBeyondPacket));
     refuses(&with(chain(&[0, 44], 6, &tcp(2)), 4, &[0, 0]), Undecoded::JumboLength);
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Open {
     protocols: BTreeSet<u8>,
     packets: u64,
     bytes: u64,
+    /// How much of the room that all open incidents share it has taken.
+    taken: usize,
 }
 
 impl Open {
@@ -54,12 +56,13 @@ impl Open {
             protocols: BTreeSet::new(),
             packets: 0,
             bytes: 0,
+            taken: 0,
         }
     }
 
     /// Takes over what a counter of distinct values knows.
     pub(super) fn take_sighting(&mut self, sighting: &Sighting) {
-        self.note(&sighting.latest);
+        self.note(&sighting.latest, true);
         self.first_seen = earlier(self.first_seen, sighting.first);
         self.packets = self.packets.saturating_add(sighting.packets);
         self.bytes = self.bytes.saturating_add(sighting.bytes);
@@ -67,15 +70,19 @@ impl Open {
 
     /// Takes over what a counter of packets or octets knows.
     pub(super) fn take_rate(&mut self, first: Option<Stamp>, latest: &[Probe], (packets, bytes): (u64, u64)) {
-        latest.iter().for_each(|probe| self.note(probe));
+        for probe in latest {
+            self.note(probe, true);
+        }
         self.first_seen = earlier(self.first_seen, first.unwrap_or(self.opened));
         self.packets = packets;
         self.bytes = bytes;
     }
 
-    /// Counts one more packet of it.
-    pub(super) fn update(&mut self, probe: &Probe) {
-        self.note(probe);
+    /// Counts one more packet of it. `room` is how many values more all open incidents together may keep.
+    pub(super) fn update(&mut self, probe: &Probe, room: &mut usize) {
+        let kept = self.note(probe, *room > 0);
+        self.taken += kept;
+        *room = room.saturating_sub(kept);
         self.last_seen = probe.at;
         self.packets = self.packets.saturating_add(1);
         self.bytes = self.bytes.saturating_add(u64::from(probe.length));
@@ -96,16 +103,26 @@ impl Open {
         self.last_seen
     }
 
-    fn note(&mut self, probe: &Probe) {
+    /// How much of the shared room is free again when it ends.
+    pub(super) const fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Notes where a packet came from and went to, and tells how many values were new. Without room only as many are
+    /// kept as are listed.
+    fn note(&mut self, probe: &Probe, room: bool) -> usize {
+        let most = if room { COUNTED } else { LISTED };
         self.protocols.insert(probe.protocol);
-        if has_ports(probe.protocol) {
-            self.ports.insert((probe.protocol, probe.dport));
+        let mut kept = 0;
+        if has_ports(probe.protocol) && (room || self.ports.len() < LISTED) {
+            kept += usize::from(self.ports.insert((probe.protocol, probe.dport)));
         }
         for (set, address) in [(&mut self.destinations, probe.daddr), (&mut self.sources, probe.saddr)] {
-            if set.len() < COUNTED {
-                set.insert(address);
+            if set.len() < most {
+                kept += usize::from(set.insert(address));
             }
         }
+        kept
     }
 
     /// What it is answered on; cheap, unlike [`Self::record`].

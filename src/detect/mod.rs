@@ -43,6 +43,10 @@ pub use self::table::{Capacity, Occupancy};
 /// How many incidents may be open at once; far below [`Capacity::tracked`], so that open ones are never pushed out.
 pub const MAX_OPEN: usize = 8_192;
 
+/// How many ports and addresses all open incidents together keep beyond the first few of each: 64 MiB at most. What is
+/// more goes uncounted, and an incident's numbers of distinct values are those that were kept.
+const MAX_KEPT: usize = 1 << 20;
+
 /// The place of [`rule::Key::Source`] in [`Ruleset::keys`].
 const SOURCE_KEY: usize = 0;
 
@@ -147,6 +151,8 @@ pub struct Detector {
     vacant: Vec<usize>,
     /// When each open incident is to be looked at again: (boot time in nanoseconds, index in `open`).
     deadlines: BinaryHeap<Reverse<(u64, usize)>>,
+    /// What is left of [`MAX_KEPT`].
+    room: usize,
     values: SeedableRandomState,
     sources: u64,
 }
@@ -173,6 +179,7 @@ impl Detector {
             open: Vec::new(),
             vacant: Vec::new(),
             deadlines: BinaryHeap::new(),
+            room: MAX_KEPT,
             values: state(),
             sources: 0,
         }
@@ -306,11 +313,11 @@ impl Detector {
                 if rule.owns()
                     && (mask.contains(open.rule) || (rule.classes.contains(class) && !rule.is_narrow()))
                 {
-                    open.update(probe);
+                    open.update(probe, &mut self.room);
                     return Some(index);
                 }
                 if !rule.owns() && mask.contains(open.rule) {
-                    open.update(probe);
+                    open.update(probe, &mut self.room);
                     mask.remove(open.rule);
                 }
             }
@@ -478,6 +485,7 @@ impl Detector {
     fn close(&mut self, slot: usize, time: Stamp) -> Option<IncidentEnd> {
         let open = self.open.get_mut(slot)?.take()?;
         self.vacant.push(slot);
+        self.room = self.room.saturating_add(open.taken());
         if let Some(source) = self.table.find_mut(&open.key) {
             source.detach(slot);
         }

@@ -1,6 +1,6 @@
 //! An enforcer that changes nothing: for replay, and for watching before enforcing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::decide::Measure;
 pub struct DryRun {
     now: Duration,
     elements: BTreeMap<(Measure, IpNet), Element>,
+    /// When elements expire; one that was put again or lifted since is met here once more, and passed over.
+    expiries: BTreeSet<(Duration, Measure, IpNet)>,
     protected: Vec<IpNet>,
 }
 
@@ -31,8 +33,14 @@ impl DryRun {
     /// step back.
     pub fn advance(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        let now = self.now;
-        self.elements.retain(|_, element| element.until.is_none_or(|until| until > now));
+        while let Some(&(until, measure, target)) = self.expiries.first()
+            && until <= self.now
+        {
+            self.expiries.pop_first();
+            if self.elements.get(&(measure, target)).is_some_and(|element| element.until == Some(until)) {
+                self.elements.remove(&(measure, target));
+            }
+        }
     }
 
     /// The addresses that are never dropped.
@@ -49,6 +57,7 @@ impl Enforcer for DryRun {
                 Change::Put { measure, target, timeout, comment } => {
                     let until = timeout.map(|timeout| self.now.saturating_add(timeout));
                     let element = Element { until, comment: comment.clone() };
+                    self.expiries.extend(until.map(|until| (until, *measure, target.trunc())));
                     self.elements.insert((*measure, target.trunc()), element);
                 }
                 Change::Lift { measure, target } => drop(self.elements.remove(&(*measure, target.trunc()))),

@@ -696,3 +696,37 @@ fn what_an_earlier_run_left_of_somebody_protected_is_lifted() {
     assert_eq!(world.changes, [Change::Lift { measure: Measure::Ban, target }]);
     assert!(world.engine.ledger().is_empty());
 }
+
+#[test]
+fn open_incidents_share_a_bounded_memory_for_what_they_saw() {
+    let mut world = World::new();
+    let scanners: Vec<String> = (1..=40).map(|host| format!("192.0.2.{}", host + 100)).collect();
+    for scanner in &scanners {
+        (1..=8).for_each(|dport| world.see(syn(scanner, dport, RAW)));
+    }
+    let mut actions = Vec::new();
+    for scanner in &scanners {
+        let saddr: IpAddr = scanner.parse().unwrap();
+        for number in 0..40_000_u32 {
+            let [_, b, c, d] = number.to_be_bytes();
+            let packet = Packet { saddr, daddr: IpAddr::from([10, b, c, d]), ..syn(SCANNER, 9, RAW) };
+            let observation = Observation {
+                packet,
+                verdict: Verdict::Refused,
+                pkttype: Pkttype::Unicast,
+                iif: "eth0",
+                oif: "",
+                prefix: b"",
+            };
+            world.engine.observe(&observation, world.now, &mut actions);
+        }
+    }
+    let seen = |scanner: &str| {
+        let net = IpNet::from(scanner.parse::<IpAddr>().unwrap());
+        world.engine.incidents_of(net).next().unwrap().distinct_destinations
+    };
+    assert_eq!(seen(&scanners[0]), 40_001);
+    assert_eq!(seen(&scanners[39]), 64, "what is listed is always there");
+    let all: u64 = scanners.iter().map(|scanner| seen(scanner)).sum();
+    assert!(all <= (1 << 20) + 40 * 65, "{all}");
+}

@@ -79,6 +79,8 @@ impl Replay<'_> {
         let place = Place { input: name, unit: "record", number: record.number };
         let frame = match decode::frame(record.link_type, record.octets, Some(record.wire_length)) {
             Ok(frame) => frame,
+            // ARP, LLDP and the like are understood well enough: as lines of other programs are.
+            Err(Undecoded::NotIp) => return Ok(()),
             Err(why) => return self.undecoded(&place, &why.as_str()),
         };
         let observe = |packet, verdict| Observation {

@@ -99,7 +99,7 @@ pub enum ReplayError {
     NotALog {
         /// The input.
         input: String,
-        /// How many lines it has.
+        /// How many lines it has, blank ones not counted.
         lines: u64,
     },
     /// The audience has left.
