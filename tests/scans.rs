@@ -242,6 +242,13 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
         ("-sM -F -g 443 --max-retries 1", "tcp-maimon-scan"),
         ("--scanflags URGPSH -F --max-retries 1", "tcp-xmas-scan"),
         ("--scanflags SYNURG -F --max-retries 1", "tcp-bogus-flags"),
+        ("--scanflags FINRST -F --max-retries 0", "tcp-bogus-flags"),
+        ("--scanflags SYNPSH -F --max-retries 0", "tcp-syn-scan"),
+        ("--scanflags ACKPSH -F --max-retries 0", "tcp-ack-scan"),
+        ("-sW --max-retries 0 -p 40000-40100", "tcp-ack-scan"),
+        ("-sM -g 443 --max-retries 0 -p 33000-33100", "tcp-maimon-scan"),
+        ("-sS -sU --max-retries 0 -p T:1-30,U:1-30", "tcp-syn-scan"),
+        ("-sU --max-retries 0 -p 33434-33500", "udp-scan"),
         ("-sU -F -g 53 --max-retries 0", "udp-scan"),
         ("-sU -g 53 --data-length 20 --max-retries 0 -p 1-40", "udp-scan"),
     ]
