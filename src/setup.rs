@@ -66,6 +66,10 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
             protected: protected.iter().copied().collect(),
             broadcasts: host.broadcasts.iter().map(|&address| IpNet::from(IpAddr::V4(address))).collect(),
             services: Ports::new(&services(config)),
+            listening: host.listening.iter().fold(Ports::default(), |mut ports, &(protocol, port)| {
+                ports.insert(protocol, port);
+                ports
+            }),
             ignore: config.ignore.clone(),
         },
         widths: Widths {

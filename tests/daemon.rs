@@ -536,3 +536,26 @@ fn turning_to_watching_takes_the_table_away_and_turning_back_fills_it() {
     assert_eq!(daemon.targets(), [STRANGER]);
     daemon.stop(Signal::TERM);
 }
+
+#[test]
+fn ports_that_listen_are_no_evidence_where_the_firewall_has_not_judged() {
+    let pair = refusing();
+    // Services that the configuration does not know, on ports that weigh most: UDP, as `scan` sends it.
+    let listeners: Vec<_> = pair.home.enter(|| {
+        (1..=20).map(|port| UdpSocket::bind(SocketAddr::new(HOME4.parse().unwrap(), port)).unwrap()).collect()
+    });
+    let daemon = Daemon::start(&pair.home, "capture: [nflog: {group: 100, verdict: undecided}]\n");
+    // The prefix of the firewall's rule would say that it has judged.
+    pair.home.sh("nft flush chain inet firewall input");
+    pair.home.sh("nft add rule inet firewall input udp dport '<' 30000 log group 100 accept");
+    scan(&pair, STRANGER);
+    wait_until("all have been seen", || daemon.packets() >= 20);
+    assert_eq!(incidents(&daemon), 0, "{}", daemon.log());
+
+    drop(listeners);
+    wait_until("the same ports count once nobody listens there", || {
+        scan(&pair, STRANGER);
+        incidents(&daemon) == 1
+    });
+    daemon.stop(Signal::TERM);
+}

@@ -11,7 +11,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr};
 
 use nfban::capture::nflog::Interfaces;
-use nfban::host::{HostFacts, Watch};
+use nfban::host::{HostFacts, Watch, listeners};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use support::{Namespace, Pair};
 
@@ -191,5 +191,29 @@ fn more_changes_than_the_socket_holds_are_a_change_and_it_drains() {
             .sh("for n in $(seq 0 99); do echo route add 198.18.$n.0/24 via 192.0.2.10; done | ip -batch -");
         assert!(watch.changed());
         while watch.changed() {}
+    });
+}
+
+#[test]
+fn what_listens_is_told_and_what_only_talks_is_not() {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    let home = Namespace::new();
+    home.sh("ip link set lo up");
+    home.enter(|| {
+        assert_eq!(listeners().unwrap(), []);
+        let four = TcpListener::bind("127.0.0.1:0").unwrap();
+        let six = TcpListener::bind("[::1]:0").unwrap();
+        let server = UdpSocket::bind("[::]:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(("127.0.0.1", server.local_addr().unwrap().port())).unwrap();
+        let _conversation = TcpStream::connect(four.local_addr().unwrap()).unwrap();
+        let mut expected = vec![
+            (6, four.local_addr().unwrap().port()),
+            (6, six.local_addr().unwrap().port()),
+            (17, server.local_addr().unwrap().port()),
+        ];
+        expected.sort_unstable();
+        assert_eq!(listeners().unwrap(), expected);
     });
 }

@@ -30,6 +30,8 @@ pub(super) struct Captures {
     groups: Vec<Group>,
     interfaces: Interfaces,
     undecoded: [u64; Undecoded::ALL.len()],
+    /// Whether packets came that nobody has judged, since it was last asked.
+    undecided: bool,
     /// What earlier sockets of this run had counted, when groups were opened again.
     before: Statistics,
 }
@@ -56,7 +58,10 @@ impl Captures {
             },
             _ => StartError::needs("open the NFLOG groups", error),
         })?;
-        Ok(Self { capture, groups, interfaces, undecoded: [0; _], before: Statistics::default() })
+        // Such packets will come: what listens here is wanted before the first of them.
+        let undecided = groups.iter().any(|group| group.verdict == Verdict::Undecided);
+        let before = Statistics::default();
+        Ok(Self { capture, groups, interfaces, undecoded: [0; _], undecided, before })
     }
 
     /// Captures something else; on failure what was captured before goes on.
@@ -124,7 +129,7 @@ impl Captures {
 
     /// Takes in what waits, at most a bounded number of datagrams.
     pub(super) fn receive(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) -> io::Result<()> {
-        let Self { capture, groups, interfaces, undecoded, .. } = self;
+        let Self { capture, groups, interfaces, undecoded, undecided, .. } = self;
         let Some(capture) = capture else { return Ok(()) };
         let _ = capture.receive(&mut |delivery: Delivery<'_>| {
             let group = groups.iter_mut().find(|group| group.settings.group == delivery.group);
@@ -150,9 +155,15 @@ impl Captures {
                 oif,
                 prefix: delivery.prefix,
             };
+            *undecided |= observation.verdict == Verdict::Undecided;
             engine.observe(&observation, clock::now(), actions);
         })?;
         Ok(())
+    }
+
+    /// Whether packets came that nobody has judged, since this was last asked.
+    pub(super) const fn take_undecided(&mut self) -> bool {
+        std::mem::replace(&mut self.undecided, false)
     }
 
     /// What was received so far, a group each.

@@ -82,6 +82,12 @@ const GATHER: Duration = Duration::from_millis(200);
 /// How often the resolvers are looked up again: no kernel tells of changes to resolv.conf.
 const RESOLVERS_EVERY: Duration = Duration::from_secs(30);
 
+/// How often, at most, it is looked up what listens here, while packets come for which that matters.
+const LISTENERS_EVERY: Duration = Duration::from_secs(1);
+
+/// Reading addresses and routes may take this part of the time at most: a router with a full table takes a second.
+const REFRESH_SHARE: u32 = 10;
+
 /// How many of the latest incidents and alarms a status shows.
 const LATEST: usize = crate::control::protocol::Status::LATEST;
 
@@ -126,6 +132,10 @@ struct Daemon {
     unprotected: bool,
     /// Boot time at which the resolvers are to be read again.
     resolvers_at: Duration,
+    /// Boot time from which what listens here may be looked up again.
+    listeners_at: Duration,
+    /// Boot time from which the host's facts may be read again.
+    refresh_from: Duration,
     started: Stamp,
     reinstalled: u64,
     latest: Latest,
@@ -200,6 +210,8 @@ impl Daemon {
             refresh_at: None,
             unprotected: false,
             resolvers_at: started.boot + RESOLVERS_EVERY,
+            listeners_at: started.boot,
+            refresh_from: started.boot,
             started,
             reinstalled: 0,
             latest: Latest::default(),
@@ -221,6 +233,9 @@ impl Daemon {
 
     fn work(&mut self, signals: &Signals) {
         let watchdog = sd_notify::watchdog_enabled();
+        self.do_due();
+        // What came while groups were still being bound waits in memory, where poll does not see it.
+        self.take_packets();
         loop {
             let woken = self.wait(signals, watchdog.map(|every| every / 2));
             if watchdog.is_some() {
@@ -239,7 +254,8 @@ impl Daemon {
                 self.take_packets();
             }
             if woken.host && self.watch.changed() {
-                self.refresh_at.get_or_insert(clock::now().boot + GATHER);
+                let soonest = (clock::now().boot + GATHER).max(self.refresh_from);
+                self.refresh_at.get_or_insert(soonest);
             }
             // One at a time: a listing of all bans takes long, and packets wait. While others wait, poll returns at once.
             if let Some((request, responder)) = self.inbox.try_next() {
@@ -295,8 +311,27 @@ impl Daemon {
             self.refresh_resolvers();
             self.try_again();
         }
+        if self.listeners_at <= now.boot && self.captures.take_undecided() {
+            self.listeners_at = now.boot + LISTENERS_EVERY;
+            self.refresh_listeners();
+        }
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
+    }
+
+    fn refresh_listeners(&mut self) {
+        match crate::host::listeners() {
+            Ok(listening) if listening != self.host.listening => {
+                self.host.listening = listening;
+                self.apply_settings();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // Once a while is often enough for what will not change.
+                self.listeners_at += RESOLVERS_EVERY;
+                warn!("cannot see what listens here, so undecided packets to open ports count: {error}");
+            }
+        }
     }
 
     /// Tries once more what failed before.
@@ -322,8 +357,13 @@ impl Daemon {
 
     /// Reads addresses, routes and resolvers again, and protects what is new before anything else.
     fn refresh_host(&mut self) {
-        match HostFacts::read() {
-            Ok(host) => {
+        let began = clock::now().boot;
+        let read = HostFacts::read();
+        let ended = clock::now().boot;
+        self.refresh_from = ended + (ended - began) * REFRESH_SHARE;
+        match read {
+            Ok(mut host) => {
+                host.listening.clone_from(&self.host.listening);
                 self.captures.forget_interfaces();
                 if host != self.host || self.unprotected {
                     self.host = host;

@@ -117,6 +117,8 @@ pub struct Surroundings {
     pub broadcasts: AddressSet,
     /// Published ports.
     pub services: Ports,
+    /// Ports that something listens on here: no evidence where the firewall has not judged the packet.
+    pub listening: Ports,
     /// The administrator's `ignore` filters.
     pub ignore: Vec<Filter>,
 }
@@ -166,6 +168,11 @@ pub fn judge(
         && ours.services.contains(packet.protocol, dport)
     {
         return Exempt(Exemption::Published);
+    }
+    if let (Verdict::Undecided, Some((_, dport))) = (observation.verdict, packet.ports())
+        && ours.listening.contains(packet.protocol, dport)
+    {
+        return Exempt(Exemption::Listening);
     }
     let judgement = by_headers(observation, ours, twin);
     match judgement {

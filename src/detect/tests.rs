@@ -18,6 +18,7 @@ fn surroundings() -> Surroundings {
         protected: ["203.0.113.5/32".parse().unwrap()].into_iter().collect(),
         broadcasts: ["203.0.113.255/32".parse().unwrap()].into_iter().collect(),
         services: super::class::Ports::new(&[(protocol::TCP, 443..=443), (protocol::UDP, 51820..=51820)]),
+        listening: super::class::Ports::new(&[(protocol::TCP, 8080..=8080)]),
         ignore: Vec::new(),
     }
 }
@@ -155,6 +156,14 @@ fn what_is_published_protected_or_for_a_group_is_no_evidence() {
     assert_eq!(judge(&to_service, &surroundings(), |_| false), Judgement::Evidence(Class::Syn));
     let datagram = accepted(udp(40000, 51820, 100, 64));
     assert_eq!(judge(&datagram, &surroundings(), |_| false), Judgement::Exempt(Exemption::Accepted));
+}
+
+#[test]
+fn a_port_that_listens_is_no_evidence_only_while_nobody_has_judged_the_packet() {
+    let with = |verdict| Observation { verdict, ..observed(tcp(40000, 8080, TcpFlags::SYN)) };
+    let judged = |verdict| judge(&with(verdict), &surroundings(), |_| false);
+    assert_eq!(judged(Verdict::Undecided), Judgement::Exempt(Exemption::Listening));
+    assert_eq!(judged(Verdict::Refused), Judgement::Evidence(Class::Syn), "what scanners look for");
 }
 
 #[test]

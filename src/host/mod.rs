@@ -7,6 +7,7 @@
 
 mod address;
 mod link;
+mod listeners;
 mod nexthop;
 mod resolver;
 mod route;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 
 use crate::netlink::{Batch, Header, Message, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 
+pub use listeners::listeners;
 pub use resolver::resolvers;
 pub use watch::Watch;
 
@@ -54,6 +56,9 @@ pub struct HostFacts {
     pub resolvers: Vec<IpAddr>,
     /// IPv4 broadcast addresses.
     pub broadcasts: Vec<Ipv4Addr>,
+    /// Ports that something listens on, with their protocols: what [`listeners`] said last. Not read by
+    /// [`HostFacts::read`], as only undecided packets need it and it changes by the second.
+    pub listening: Vec<(u8, u16)>,
 }
 
 impl HostFacts {
@@ -78,6 +83,7 @@ impl HostFacts {
             gateways: facts.gateways.into_iter().collect(),
             resolvers: resolvers(Path::new("/"))?,
             broadcasts: facts.broadcasts.into_iter().collect(),
+            listening: Vec::new(),
         })
     }
 }
