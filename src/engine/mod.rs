@@ -296,7 +296,7 @@ impl Engine {
             let Some(evicted) = evicted else { return };
             actions.push(Action::Enforce(lift(&evicted)));
             end_of(&evicted, BanEndReason::Evicted, now, actions);
-        } else if self.ledger.len() < self.policy.max / 10 * 9 {
+        } else if self.ledger.len() + self.policy.max.div_ceil(10) < self.policy.max {
             self.full = false;
         }
         actions.push(Action::Enforce(put(&standing, now)));
