@@ -559,3 +559,19 @@ fn ports_that_listen_are_no_evidence_where_the_firewall_has_not_judged() {
     });
     daemon.stop(Signal::TERM);
 }
+
+#[test]
+fn a_scan_that_goes_on_after_the_table_was_deleted_brings_it_back() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "");
+    scan_and_be_banned(&pair, &daemon, STRANGER, STRANGER);
+    pair.home.sh("nft delete table inet nfban");
+    // No question is asked meanwhile: asking would bring it back as well.
+    wait_until("the scanner is held again", || {
+        scan(&pair, STRANGER);
+        let (there, set) = pair.home.try_sh("nft list set inet nfban restrict4");
+        there && set.contains(STRANGER)
+    });
+    assert_eq!((daemon.targets(), incidents(&daemon)), (vec![STRANGER.to_owned()], 1));
+    daemon.stop(Signal::TERM);
+}

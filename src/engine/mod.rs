@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The target must never be banned.
     #[error("{target} {reason}", target = Target(*.0), reason = .1.reason())]
     Shielded(IpNet, Shielded),
+    /// A wider ban holds it.
+    #[error("{target} is banned with all of {wider}: lift that", target = Target(*.0), wider = Target(*.1))]
+    BannedWith(IpNet, IpNet),
     /// There is no such ban.
     #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
@@ -94,6 +97,9 @@ pub enum Refusal {
 /// How far the end of an element in the kernel and that of its ban here may be apart: the kernel counts in jiffies from
 /// when it commits, and we from the decision. What is left of an element by then is not worth taking in.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Packets that were queued before a ban are read within this time.
+const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
 /// The rule of a ban that a person made.
 pub const MANUAL: &str = "manual";
@@ -261,7 +267,14 @@ impl Engine {
             self.policy.measure(grounds.evidence, grounds.respond).filter(|_| is_one_owner(grounds.source));
         let shielded = self.shield.covers(grounds.source).is_some();
         let Some(measure) = measure.filter(|_| !shielded) else { return };
-        if self.ledger.covering(grounds.source).is_some_and(|standing| standing.measure >= measure) {
+        if let Some(standing) =
+            self.ledger.covering(grounds.source).filter(|standing| standing.measure >= measure)
+        {
+            // Whoever is held is not seen any more, but for packets that were on their way. So much evidence later on says
+            // that the kernel has lost the ban: asked for again, it is there, or shows that the table is gone.
+            if standing.state == State::Held && now.boot.saturating_sub(standing.since.boot) > ON_THEIR_WAY {
+                actions.push(Action::Enforce(put(standing, now)));
+            }
             return;
         }
         let validated = grounds.evidence == Evidence::Validated;
@@ -375,7 +388,10 @@ impl Engine {
     /// # Errors
     /// When there is none.
     pub fn unban(&mut self, target: IpNet, actions: &mut Vec<Action>) -> Result<(), Refusal> {
-        let standing = self.ledger.find(target).ok_or(Refusal::NotBanned(target))?;
+        let standing = self.ledger.find(target).ok_or_else(|| match self.ledger.covering(target) {
+            Some(wider) => Refusal::BannedWith(target, wider.target),
+            None => Refusal::NotBanned(target),
+        })?;
         actions.push(Action::Enforce(lift(standing)));
         Ok(())
     }

@@ -131,7 +131,7 @@ fn segment(saddr: &str, sport: u16, dport: u16, flags: u16, length: u16) -> Pack
     let daddr: IpAddr =
         if saddr.is_ipv4() { [203, 0, 113, 5].into() } else { "2001:db8:ffff::5".parse().unwrap() };
     let header_length = if saddr.is_ipv4() { 20 } else { 40 };
-    let tcp = Tcp { sport, dport, sequence: None, flags: TcpFlags(flags), window: 1024 };
+    let tcp = Tcp { sport, dport, sequence: None, header_length: None, flags: TcpFlags(flags), window: 1024 };
     Packet {
         saddr,
         daddr,
