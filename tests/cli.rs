@@ -113,6 +113,7 @@ fn row(number: u32) -> BanRow {
         packets: 3,
         bytes: 180,
         reason: None,
+        enforced: true,
     }
 }
 

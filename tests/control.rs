@@ -66,6 +66,7 @@ fn row(number: u32) -> BanRow {
         packets: 3,
         bytes: 180,
         reason: None,
+        enforced: true,
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         Some(seconds) => format!("for {}", format_duration(Duration::from_secs(seconds))),
         None => "until it is lifted".to_owned(),
     };
-    session.show(|out, _| writeln!(out, "{} is banned {how_long}", ban.target))
+    let verb = if ban.enforced { "is banned" } else { "would be banned if nfban enforced," };
+    session.show(|out, _| writeln!(out, "{} {verb} {how_long}", ban.target))
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

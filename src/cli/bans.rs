@@ -56,7 +56,7 @@ pub(super) fn table(bans: &[BanRow], screen: Screen, out: &mut dyn Write) -> io:
     for ban in bans {
         let mut cells = vec![
             ban.target.to_string(),
-            action(ban.action).to_owned(),
+            action(ban).to_owned(),
             escape(&ban.rule).into_owned(),
             left(ban.expires_s),
             ban.packets.to_string(),
@@ -69,10 +69,12 @@ pub(super) fn table(bans: &[BanRow], screen: Screen, out: &mut dyn Write) -> io:
     table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
-pub(super) const fn action(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Ban => "ban",
-        Measure::Restrict => "restrict",
+pub(super) const fn action(ban: &BanRow) -> &'static str {
+    match (ban.action, ban.enforced) {
+        (Measure::Ban, true) => "ban",
+        (Measure::Restrict, true) => "restrict",
+        (Measure::Ban, false) => "would ban",
+        (Measure::Restrict, false) => "would restrict",
     }
 }
 
@@ -97,6 +99,7 @@ pub(super) mod tests {
             packets: 120,
             bytes: 7200,
             reason: reason.map(str::to_owned),
+            enforced: true,
         }
     }
 
@@ -123,6 +126,12 @@ TARGET             ACTION    RULE            LEFT  DROPPED
     }
 
     #[test]
+    fn what_is_only_watched_is_not_called_a_ban() {
+        let watched = BanRow { enforced: false, ..row("192.0.2.7", "tcp-syn-scan", Some(9), None) };
+        assert!(shown(&[watched]).contains("would restrict"));
+    }
+
+    #[test]
     fn reasons_have_a_column_where_there_are_any_and_cannot_act_on_the_terminal() {
         let bans = [
             row("192.0.2.7", "tcp-syn-scan", Some(9), None),
@@ -144,7 +153,7 @@ TARGET           ACTION    RULE                  LEFT  DROPPED  REASON
         json::write_line(&mut out, &Line::Ban(&row("192.0.2.7", "tcp-syn-scan", Some(581), None))).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            r#"{"type":"ban","time":"2026-01-02T03:04:05.000006Z","target":"192.0.2.7","action":"restrict","rule":"tcp-syn-scan","incident":"0000000000c0ffee","timeout_s":600,"expires_s":581,"packets":120,"bytes":7200,"reason":null}
+            r#"{"type":"ban","time":"2026-01-02T03:04:05.000006Z","target":"192.0.2.7","action":"restrict","rule":"tcp-syn-scan","incident":"0000000000c0ffee","timeout_s":600,"expires_s":581,"packets":120,"bytes":7200,"reason":null,"enforced":true}
 "#
         );
     }

@@ -233,6 +233,8 @@ pub struct BanRow {
     pub bytes: u64,
     /// What the person said who banned by hand.
     pub reason: Option<String>,
+    /// Whether the kernel holds it; not in watch mode, where it only would.
+    pub enforced: bool,
 }
 
 /// Everything known about one address.

@@ -67,7 +67,7 @@ impl Daemon {
         }
         self.carry_out();
         self.with_kernel(|this, held| {
-            let row = this.engine.ledger().find(target).and_then(|standing| row(standing, held));
+            let row = this.engine.ledger().find(target).and_then(|standing| this.row(standing, held));
             match row {
                 Some(ban) => Reply::Banned { ban },
                 None => Reply::refused(
@@ -176,7 +176,7 @@ impl Daemon {
         Reply::Address(Box::new(Address {
             address: Target(net),
             protected: self.engine.shielded(net).map(|why| why.reason().to_owned()),
-            bans: bans.into_iter().filter_map(|standing| row(standing, held)).collect(),
+            bans: bans.into_iter().filter_map(|standing| self.row(standing, held)).collect(),
             incidents_total: incidents.len() as u64,
             open_incidents: incidents.iter().map(json::Incident::from).collect(),
             repetitions: self.engine.repetitions(net, now),
@@ -199,27 +199,28 @@ impl Daemon {
     fn rows(&self, held: &InKernel) -> Vec<BanRow> {
         let mut standing: Vec<_> = self.engine.ledger().iter().collect();
         standing.sort_unstable_by_key(|ban| (std::cmp::Reverse(ban.since.boot), ban.target));
-        standing.into_iter().filter_map(|ban| row(ban, held)).collect()
+        standing.into_iter().filter_map(|ban| self.row(ban, held)).collect()
+    }
+
+    /// A ban as a listing shows it; none where the kernel does not hold it.
+    fn row(&self, standing: &Standing, held: &InKernel) -> Option<BanRow> {
+        let held = held.get(&(standing.target, standing.measure))?;
+        Some(BanRow {
+            time: Wall::from(standing.since),
+            target: Target(standing.target),
+            action: standing.measure,
+            rule: standing.rule.clone(),
+            incident: standing.incident,
+            timeout_s: standing.timeout.map(seconds_rounded_up),
+            expires_s: held.expires.map(seconds_rounded_up),
+            packets: held.packets,
+            bytes: held.bytes,
+            reason: standing.reason.clone(),
+            enforced: self.loaded.config.mode == Mode::Enforce,
+        })
     }
 }
 
 fn kernel_is_silent(error: &std::io::Error) -> Reply {
     Reply::refused(Refusal::Busy, format!("the kernel does not tell what it holds: {error}"))
-}
-
-/// A ban as a listing shows it; none where the kernel does not hold it.
-fn row(standing: &Standing, held: &InKernel) -> Option<BanRow> {
-    let held = held.get(&(standing.target, standing.measure))?;
-    Some(BanRow {
-        time: Wall::from(standing.since),
-        target: Target(standing.target),
-        action: standing.measure,
-        rule: standing.rule.clone(),
-        incident: standing.incident,
-        timeout_s: standing.timeout.map(seconds_rounded_up),
-        expires_s: held.expires.map(seconds_rounded_up),
-        packets: held.packets,
-        bytes: held.bytes,
-        reason: standing.reason.clone(),
-    })
 }

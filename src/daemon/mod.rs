@@ -22,7 +22,7 @@ use self::capture::Captures;
 use self::signals::{Signal, Signals};
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
-use crate::control::listener::Listener;
+use crate::control::listener::{BindError, Listener};
 use crate::control::server::{Limits, Server};
 use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
@@ -159,7 +159,12 @@ pub fn run(options: Options) -> Result<(), StartError> {
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
-    info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len());
+    match daemon.loaded.config.mode {
+        Mode::Enforce => {
+            info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len())
+        }
+        Mode::Watch => info!("stopped"),
+    }
     Ok(())
 }
 
@@ -167,7 +172,12 @@ fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {
     let what = || format!("open the control socket {}", socket.display());
     // The group may not exist where nfban runs without its package; then the socket keeps the process's own group.
     let gid = crate::host::group_id(group);
-    let listener = Listener::bind(socket, gid).map_err(|error| StartError::needs(what(), error))?;
+    let listener = Listener::bind(socket, gid).map_err(|error| match &error {
+        BindError::System { error: cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            StartError::NoPermission { what: what(), source: error.into() }
+        }
+        _ => StartError::needs(what(), error),
+    })?;
     Server::start(listener, Limits::default()).map_err(|error| StartError::needs(what(), error))
 }
 
@@ -391,8 +401,14 @@ impl Daemon {
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
         loop {
-            let Self { engine, actions, backend, latest, .. } = self;
-            engine.settle(actions, |changes| backend.apply(changes), clock::now, |event| latest.tell(event));
+            let Self { engine, actions, backend, latest, loaded, .. } = self;
+            let mode = loaded.config.mode;
+            engine.settle(
+                actions,
+                |changes| backend.apply(changes),
+                clock::now,
+                |event| latest.tell(event, mode),
+            );
             let reinstalled = backend.reinstalled();
             if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
                 return;
@@ -408,7 +424,7 @@ impl Daemon {
             for problem in problems.iter() {
                 warn!("{problem}");
             }
-            "it has errors; `nfban check` shows them".to_owned()
+            format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
         })?;
         let old = &self.loaded;
         if new.config.control != old.config.control || new.config.nftables.table != old.config.nftables.table
@@ -468,9 +484,10 @@ struct Latest {
 }
 
 impl Latest {
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, event: Event, mode: Mode) {
         let words = text::describe(&event);
         match event {
+            Event::Ban(_) | Event::BanEnd(_) if mode == Mode::Watch => info!("watching only: {words}"),
             Event::Alarm(alarm) => {
                 warn!("{words}");
                 remember(&mut self.alarms, alarm);

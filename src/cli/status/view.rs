@@ -194,8 +194,9 @@ fn sentence(ban: &BanRow) -> String {
         None => "until it is lifted".to_owned(),
     };
     let mut line = format!(
-        "{} is {done} since {} ({}), {left}, {} dropped",
+        "{} {} {done} since {} ({}), {left}, {} dropped",
         ban.target,
+        if ban.enforced { "is" } else { "would be" },
         moment(ban.time),
         escape(&ban.rule),
         count(ban.packets, "packet", "packets"),
