@@ -80,6 +80,8 @@ pub struct Tcp {
     pub dport: u16,
     /// Sequence number; `None` where the source does not tell it (kernel LOG text without `--log-tcp-sequence`).
     pub sequence: Option<u32>,
+    /// Octets of the header with its options (20–60); `None` where the source does not tell it (kernel LOG text).
+    pub header_length: Option<u8>,
     /// The control bits.
     pub flags: TcpFlags,
     /// Window as in the header, unscaled.

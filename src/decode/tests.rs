@@ -65,6 +65,7 @@ fn syn() -> Transport {
         sport: 40000,
         dport: 22,
         sequence: Some(0xdead_beef),
+        header_length: Some(20),
         flags: TcpFlags(TcpFlags::SYN),
         window: 0x2000,
     })
@@ -182,7 +183,9 @@ fn lengths_of_a_first_fragment_speak_of_the_whole_datagram() {
     let packet = ip(&with(ipv4(17, &udp(4000)), 6, &[0x20, 0]), None).unwrap();
     assert_eq!(packet.transport, Transport::Udp(Udp { sport: 53, dport: 40000, length: 4000 }));
     let offset_15 = with(tcp(TcpFlags::SYN), 12, &[0xf0, 2]);
-    assert_eq!(ip(&with(ipv4(6, &offset_15), 6, &[0x20, 0]), None).unwrap().transport, syn());
+    let Transport::Tcp(syn) = syn() else { panic!("a segment") };
+    let expected = Transport::Tcp(Tcp { header_length: Some(60), ..syn });
+    assert_eq!(ip(&with(ipv4(6, &offset_15), 6, &[0x20, 0]), None).unwrap().transport, expected);
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn tcp(packet: Extent<'_>, at: usize, whole: bool) -> Result<Transport, Undecode
         sport: u16::from_be_bytes([s0, s1]),
         dport: u16::from_be_bytes([d0, d1]),
         sequence: Some(u32::from_be_bytes([q0, q1, q2, q3])),
+        header_length: u8::try_from(header_length).ok(),
         flags: TcpFlags(offset_flags & 0xfff),
         window: u16::from_be_bytes([w0, w1]),
     }))

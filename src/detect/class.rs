@@ -141,7 +141,12 @@ fn from_service_port(sport: u16) -> bool {
 /// programs that make their own packets. A label, never guilt.
 #[must_use]
 pub fn is_raw(packet: &Packet) -> bool {
-    let options = packet.length.saturating_sub(u32::from(packet.header_length)).saturating_sub(20);
+    let tcp_header = match packet.transport {
+        Transport::Tcp(Tcp { header_length: Some(length), .. }) => u32::from(length),
+        // LOG text does not tell it; an honest SYN carries no data.
+        _ => packet.length.saturating_sub(u32::from(packet.header_length)),
+    };
+    let options = tcp_header.saturating_sub(20);
     (packet.saddr.is_ipv4() && !packet.dont_fragment) || options < 8
 }
 

@@ -49,7 +49,14 @@ fn observed(packet: Packet) -> Observation<'static> {
 }
 
 fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {
-    packet(Transport::Tcp(Tcp { sport, dport, sequence: Some(1), flags: TcpFlags(flags), window: 1024 }))
+    packet(Transport::Tcp(Tcp {
+        sport,
+        dport,
+        sequence: Some(1),
+        header_length: None,
+        flags: TcpFlags(flags),
+        window: 1024,
+    }))
 }
 
 fn udp(sport: u16, dport: u16, length: u16, ttl: u8) -> Packet {
@@ -197,6 +204,11 @@ fn protocols_that_no_ordinary_host_sends_are_probes() {
     }
 }
 
+fn as_tcp(packet: &Packet) -> Tcp {
+    let Transport::Tcp(tcp) = packet.transport else { panic!("a segment") };
+    tcp
+}
+
 #[test]
 fn the_style_of_a_syn_tells_raw_probes_from_connect() {
     use super::class::is_raw;
@@ -216,6 +228,8 @@ fn the_style_of_a_syn_tells_raw_probes_from_connect() {
     };
     assert!(!is_raw(&v6(80)));
     assert!(is_raw(&v6(64)), "nmap -6 -sS: 4 octets of options");
+    let with_data = Transport::Tcp(Tcp { header_length: Some(24), ..as_tcp(&syn) });
+    assert!(is_raw(&Packet { transport: with_data, ..v6(64 + 25) }), "nmap -6 -sS --data-length 25");
 }
 
 fn at(nanoseconds: u64) -> Stamp {

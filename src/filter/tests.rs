@@ -39,6 +39,7 @@ fn syn(saddr: &str, dport: u16) -> Observation<'static> {
                 sport: 40000,
                 dport,
                 sequence: Some(7),
+                header_length: None,
                 flags: TcpFlags(TcpFlags::SYN),
                 window: 1024,
             }),
@@ -246,7 +247,14 @@ fn transport() -> impl Strategy<Value = Transport> {
     let sequence = prop::option::of(0u32..3);
     prop_oneof![
         (port(), port(), sequence, 0u16..0x1000).prop_map(|(sport, dport, sequence, flags)| {
-            Transport::Tcp(Tcp { sport, dport, sequence, flags: TcpFlags(flags), window: 0 })
+            Transport::Tcp(Tcp {
+                sport,
+                dport,
+                sequence,
+                header_length: None,
+                flags: TcpFlags(flags),
+                window: 0,
+            })
         }),
         (port(), port()).prop_map(|(sport, dport)| Transport::Udp(Udp { sport, dport, length: 8 })),
         (0u8..3).prop_map(|kind| Transport::Icmp(Icmp { kind, code: 0 })),

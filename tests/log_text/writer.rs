@@ -80,7 +80,7 @@ fn transport() -> impl Strategy<Value = (u8, Transport)> {
     prop_oneof![
         4 => (any::<(u16, u16, u32, u16)>(), 0..=0xfff_u16).prop_map(|((sport, dport, sequence, window), flags)| {
             let (sequence, flags) = (Some(sequence), TcpFlags(flags));
-            (protocol::TCP, Transport::Tcp(Tcp { sport, dport, sequence, flags, window }))
+            (protocol::TCP, Transport::Tcp(Tcp { sport, dport, sequence, header_length: None, flags, window }))
         }),
         2 => (any::<(u16, u16)>(), 8..=60_u16, any::<bool>()).prop_map(|((sport, dport), length, lite)| {
             let protocol = if lite { protocol::UDPLITE } else { protocol::UDP };

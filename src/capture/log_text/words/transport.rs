@@ -117,7 +117,7 @@ impl Collected {
         // ulogd writes the kernel's format without RES=.
         let flags = TcpFlags(self.flags | self.reserved.unwrap_or(0));
         (header.payload() >= TCP_HEADER).then_some(()).ok_or(Reason::Length)?;
-        Ok(Transport::Tcp(Tcp { sport, dport, sequence: self.sequence, flags, window }))
+        Ok(Transport::Tcp(Tcp { sport, dport, sequence: self.sequence, header_length: None, flags, window }))
     }
 
     fn udp(&self, header: &Header, protocol: u8) -> Result<Transport, Reason> {
