@@ -238,11 +238,16 @@ fn recognise(beginning: &[u8]) -> Option<Format> {
     }
 }
 
-/// Text has no NUL. A log may hold octets that are no UTF-8, from a prefix or a broken line, but not many control
-/// characters besides: of random octets one in nine is one.
+/// A log may hold octets that are no UTF-8, from a prefix or a broken line, but not many control characters: of random
+/// octets one in nine is one. NULs come in runs where a file system lost what was being written when the power went, and
+/// then the rest is whole lines; elsewhere they are the mark of a binary file.
 fn is_text(octets: &[u8]) -> bool {
-    let control = |octet: &&u8| octet.is_ascii_control() && !matches!(octet, b'\t' | b'\n' | b'\r' | 0x1b);
-    !octets.contains(&0) && octets.iter().filter(control).count() <= octets.len() / 20
+    let is_control =
+        |octet: &u8| octet.is_ascii_control() && !matches!(octet, 0 | b'\t' | b'\n' | b'\r' | 0x1b);
+    let nuls = octets.iter().filter(|octet| **octet == 0).count();
+    let control = octets.iter().filter(|octet| is_control(octet)).count();
+    let text = octets.len() - nuls;
+    if nuls == 0 { control <= text / 20 } else { control == 0 && octets.contains(&b'\n') }
 }
 
 #[cfg(test)]
@@ -385,5 +390,14 @@ mod tests {
             assert_eq!(input.format(), Format::Pcap);
             assert_eq!(content(input).len(), 8);
         }
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_to_a_power_cut_is_still_text() {
+        let line = b"May  7 18:21:49 host kernel: usb 1-1: new device\n";
+        let torn = [&line[..], &[0; 4096], line].concat();
+        assert_eq!(open(torn).unwrap().format(), Format::Text);
+        assert!(open(vec![0; 4096]).is_err());
+        assert!(open(b"\x7fELF\x02\x01\x01\0\0\0\n".to_vec()).is_err());
     }
 }

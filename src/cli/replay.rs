@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(1970..=9999))]
     pub year: Option<i16>,
     /// The time zone of LOG text whose times have none: a name such as Asia/Tokyo, or +09:00
-    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = zone)]
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true, default_value = "UTC", value_parser = zone)]
     pub timezone: TimeZone,
     /// A folder of rules read after the shipped ones
     #[arg(long, value_name = "DIR")]

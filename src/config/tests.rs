@@ -183,7 +183,7 @@ fn a_file_that_cannot_be_used_is_told_with_its_remedy() {
             .contains("nfban.yaml:2:6: error: not UTF-8\n  2 | # caf\u{fffd}\n")
     );
     assert!(problem(&vec![b' '; (1 << 20) + 1]).contains("larger than 1 MiB"));
-    assert!(Config::load(folder.path()).unwrap_err().to_string().contains("cannot be read"));
+    assert!(Config::load(folder.path()).unwrap_err().to_string().contains("is a directory"));
     let missing = Config::load(&folder.path().join("absent")).unwrap_err().to_string();
     assert!(missing.contains("No such file") && missing.contains("an empty file is a good configuration"));
 }

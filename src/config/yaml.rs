@@ -50,8 +50,12 @@ impl Source {
             Problems::from(Problem::of_file(&name, format!("cannot be read: {error}"), hint))
         };
         let file = File::open(path).map_err(|error| cannot(&error))?;
+        let metadata = file.metadata().map_err(|error| cannot(&error))?;
+        if metadata.is_dir() {
+            return Err(Problem::of_file(name, "is a directory", "name the file in it").into());
+        }
         // Asked of the open file, not of the path, so that what is judged is what is read.
-        trust::check(&name, &file.metadata().map_err(|error| cannot(&error))?, trust)?;
+        trust::check(&name, &metadata, trust)?;
         let mut octets = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(|error| cannot(&error))?;
         if octets.len() as u64 > LARGEST_FILE {
