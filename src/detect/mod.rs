@@ -65,8 +65,10 @@ pub enum Seed {
 pub enum Effect {
     /// Nothing, and why.
     Exempt(Exemption),
-    /// It was counted (or no rule counts its class).
+    /// It was counted.
     Counted,
+    /// It would be evidence, and no rule counts it.
+    Unclaimed,
     /// It belongs to an open incident.
     Continued(IncidentId),
     /// It belongs to an open incident, and with it the incident's rule has fired once more: it goes on, whatever was
@@ -252,7 +254,7 @@ impl Detector {
             return self.persist(&rules, owner, &mask, &probe, dport);
         }
         if mask.is_empty() {
-            return Effect::Counted;
+            return Effect::Unclaimed;
         }
         self.count(&rules, &keys, places, mask, &probe, dport)
     }

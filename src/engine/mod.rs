@@ -49,7 +49,7 @@ pub struct Settings {
 pub struct Counts {
     /// Packets taken in.
     pub packets: u64,
-    /// Those that were evidence.
+    /// Those that counted for some rule, or continued an incident.
     pub evidence: u64,
     /// Those that were not, by [`Exemption`].
     pub exempt: [u64; Exemption::ALL.len()],
@@ -127,6 +127,7 @@ impl Engine {
         self.counts.packets += 1;
         match self.detector.observe(observation, at) {
             Effect::Exempt(why) => return self.exempt(why),
+            Effect::Unclaimed => return,
             Effect::Counted | Effect::Continued(_) => {}
             Effect::Opened(finding) => self.opened(&finding, at, actions),
             Effect::Persisted(grounds) => self.respond(&grounds, at, actions),

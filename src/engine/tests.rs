@@ -596,6 +596,7 @@ fn an_accepted_syn_is_no_closed_port() {
         world.engine.observe(&observation, world.now, &mut actions);
         world.carry_out(actions);
     }
+    assert_eq!((world.engine.counts().packets, world.engine.counts().evidence), (100, 0));
     assert_eq!(world.incidents().len(), 0);
 }
 

@@ -101,7 +101,7 @@ fn describe_incident_end(end: &IncidentEnd) -> String {
 fn describe_ban_end(end: &BanEnd) -> String {
     let why = match end.reason {
         BanEndReason::Expired => "its time is over",
-        BanEndReason::Unban => "somebody lifted it",
+        BanEndReason::Unban => "it was lifted",
         BanEndReason::Evicted => "it gave way to others, because there are too many",
     };
     format!("ban of {} ended: {why}", Target(end.target))
