@@ -342,9 +342,9 @@ impl Detector {
         let again = rules.rules.get(open.rule).filter(|_| mask.contains(open.rule)).and_then(|rule| {
             let source = self.table.find_mut(&open.key)?;
             let value = value_of(rule, probe, dport, &self.values);
-            let fires = source.add(open.rule, rule, value, probe, dport) >= rule.threshold
-                && source.distinct_sources(open.rule, rule, probe.at) >= rule.from_at_least;
-            fires.then(|| source.forget(rules, open.rule, rule))?;
+            source
+                .fires(open.rule, rule, value, probe, dport)
+                .then(|| source.forget(rules, open.rule, rule))?;
             Some(open.grounds(rule.respond))
         });
         again.map_or(Effect::Continued(open.id), Effect::Persisted)
@@ -381,9 +381,7 @@ impl Detector {
             let Some(place) = self.where_is(key, Some(place), evicted) else { continue };
             let Some(source) = self.table.at_mut(place) else { continue };
             let value = value_of(rule, probe, dport, &self.values);
-            if source.add(index, rule, value, probe, dport) >= rule.threshold
-                && source.distinct_sources(index, rule, probe.at) >= rule.from_at_least
-            {
+            if source.fires(index, rule, value, probe, dport) {
                 return self.open(rules, index, key, probe);
             }
         }

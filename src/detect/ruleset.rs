@@ -184,7 +184,7 @@ impl Ruleset {
             rules: Vec::with_capacity(enabled.len()),
             keys: vec![Key::Source],
             by_key: vec![Mask::default()],
-            by_class: vec![[Mask::default(); Verdict::ALL.len()]; CLASSES.len()],
+            by_class: vec![[Mask::default(); Verdict::ALL.len()]; Class::ALL.len()],
             by_dport: Vec::new(),
             port_masks: Vec::new(),
         };
@@ -208,7 +208,7 @@ impl Ruleset {
             mask.insert(index);
         }
         let classes = Classes::of(&rule.filter.class);
-        for (&class, verdicts) in CLASSES.iter().zip(&mut self.by_class) {
+        for (&class, verdicts) in Class::ALL.iter().zip(&mut self.by_class) {
             for (verdict, mask) in Verdict::ALL.iter().zip(verdicts) {
                 if classes.contains(class)
                     && (rule.filter.verdict.is_empty() || rule.filter.verdict.contains(verdict))
@@ -328,23 +328,6 @@ impl Ruleset {
         by_port.map_or(by_class, |mask| by_class.and(mask))
     }
 }
-
-/// All classes, in the order of their discriminants.
-pub(super) const CLASSES: [Class; 13] = [
-    Class::Bogus,
-    Class::Null,
-    Class::Fin,
-    Class::Xmas,
-    Class::Finack,
-    Class::Ack,
-    Class::Syn,
-    Class::Udp,
-    Class::Trace,
-    Class::Proto,
-    Class::Echo,
-    Class::Probe,
-    Class::Smurf,
-];
 
 /// One octet a port, where ports weigh differently.
 fn weight_table(weights: &Weights, traps: &[u16]) -> Option<Rc<[u8]>> {

@@ -163,6 +163,19 @@ impl Source {
         }
     }
 
+    /// Counts a packet for a rule, and tells whether that makes it fire.
+    pub(super) fn fires(
+        &mut self,
+        index: usize,
+        rule: &Compiled,
+        value: u64,
+        probe: &Probe,
+        dport: Option<u16>,
+    ) -> bool {
+        self.add(index, rule, value, probe, dport) >= rule.threshold
+            && self.distinct_sources(index, rule, probe.at) >= rule.from_at_least
+    }
+
     fn counter(&self, index: usize) -> Option<&Counter> {
         match &self.body {
             Body::Tracked(tracked) => {
@@ -173,7 +186,7 @@ impl Source {
     }
 
     /// From how many source addresses the values that count now came.
-    pub(super) fn distinct_sources(&self, index: usize, rule: &Compiled, now: Stamp) -> usize {
+    fn distinct_sources(&self, index: usize, rule: &Compiled, now: Stamp) -> usize {
         if rule.from_at_least <= 1 {
             return 1;
         }
