@@ -71,8 +71,7 @@ pub(super) fn table(bans: &[BanRow], screen: Screen, out: &mut dyn Write) -> io:
 
 pub(super) const fn action(ban: &BanRow) -> &'static str {
     match (ban.action, ban.enforced) {
-        (Measure::Ban, true) => "ban",
-        (Measure::Restrict, true) => "restrict",
+        (measure, true) => measure.as_str(),
         (Measure::Ban, false) => "would ban",
         (Measure::Restrict, false) => "would restrict",
     }

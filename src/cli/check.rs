@@ -1,13 +1,11 @@
 //! `nfban check`: is the configuration good?
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
 use crate::config::{Config, Problems, Severity, Trust, rules};
 use crate::detect::rule::Rule;
-use crate::report::screen::Screen;
 use crate::report::text::count;
 use crate::setup;
 
@@ -23,9 +21,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let (config, rules, problems) = read(&arguments.config);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let warnings = problems.len() - errors;
-    let colour = Screen::of(&io::stderr(), session.global.color).color;
-    // Where standard error is closed, the exit status must do.
-    let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+    session.show_problems(&problems);
     let (Some(config), Some(rules), 0) = (config, rules, errors) else {
         let what = count(u64::try_from(errors).unwrap_or(u64::MAX), "error", "errors");
         return Err(Failure::new(

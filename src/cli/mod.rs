@@ -26,6 +26,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use self::exit::{Exit, Failure};
+use crate::config::Problems;
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
 use crate::report::escape::escape;
@@ -113,6 +114,13 @@ impl Session {
             Reply::Refused { refusal, message } => Err(Failure::new(refusal.into(), message)),
             reply => Ok(reply),
         }
+    }
+
+    /// Shows what is wrong with a configuration on standard error.
+    pub fn show_problems(&self, problems: &Problems) {
+        let colour = Screen::of(&io::stderr(), self.global.color).color;
+        // Where standard error is closed, the exit status must do.
+        let _ = io::stderr().write_all(problems.render(colour).as_bytes());
     }
 
     /// Writes to standard output, all at once.

@@ -16,7 +16,6 @@ use crate::config::{Config, Problems, rules};
 use crate::event::Event;
 use crate::replay::{self, Audience, Options, Place, ReplayError};
 use crate::report::escape::escape;
-use crate::report::screen::Screen;
 use crate::report::target::Target;
 use crate::report::{json, text};
 use crate::setup;
@@ -78,9 +77,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
 /// Configuration and rules. What is installed on this machine is not read: a replay means the same everywhere.
 fn options(arguments: &Arguments, session: &Session) -> Result<Options, Failure> {
     let shown = |problems: &Problems| {
-        let colour = Screen::of(&io::stderr(), session.global.color).color;
-        // Where standard error is closed, the exit status must do.
-        let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+        session.show_problems(problems);
         Failure::new(Exit::BadConfiguration, "the configuration has errors; nothing was replayed")
     };
     let config = match &arguments.config {

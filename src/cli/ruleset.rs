@@ -1,14 +1,12 @@
 //! `nfban ruleset`: what the firewall needs to hand us its packets.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
 use crate::config::{Capture, Config, Nflog};
 use crate::packet::Verdict;
-use crate::report::screen::Screen;
 
 /// Print the nftables text that pairs with the configuration
 #[derive(Debug, clap::Args)]
@@ -22,9 +20,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let config = match Config::load(&arguments.config) {
         Ok((config, _)) => config,
         Err(problems) => {
-            let colour = Screen::of(&io::stderr(), session.global.color).color;
-            // Where standard error is closed, the exit status must do.
-            let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+            session.show_problems(&problems);
             return Err(Failure::new(
                 Exit::BadConfiguration,
                 "the configuration has errors; no ruleset follows from it",

@@ -1,6 +1,6 @@
 //! `nfban run`: the daemon.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -9,6 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
 use crate::daemon::{self, Options, StartError};
+use crate::report::screen::{Color, Screen};
 
 /// Run the daemon: capture, detect, ban
 #[derive(Debug, clap::Args)]
@@ -24,8 +25,8 @@ pub struct Arguments {
     pub instance: Option<String>,
 }
 
-pub(super) fn run(arguments: &Arguments, _session: &mut Session) -> Result<Exit, Failure> {
-    log_to_standard_error();
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    log_to_standard_error(session.global.color);
     let options = Options {
         config: arguments.config.clone(),
         dry_run: arguments.dry_run,
@@ -34,8 +35,7 @@ pub(super) fn run(arguments: &Arguments, _session: &mut Session) -> Result<Exit,
     daemon::run(options).map_err(|error| {
         let exit = match &error {
             StartError::Configuration(_, problems) => {
-                // Where standard error is closed, the exit status must do.
-                let _ = write!(io::stderr(), "{problems}");
+                session.show_problems(problems);
                 Exit::BadConfiguration
             }
             StartError::NoPermission { .. } => Exit::NoPermission,
@@ -47,18 +47,16 @@ pub(super) fn run(arguments: &Arguments, _session: &mut Session) -> Result<Exit,
 }
 
 /// The journal stamps every line itself; anybody else gets the time with it. `NFBAN_LOG` sets the level.
-fn log_to_standard_error() {
+fn log_to_standard_error(color: Color) {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("NFBAN_LOG")
         .from_env_lossy();
-    let ansi =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false)
-        .with_ansi(ansi);
+        .with_ansi(Screen::of(&io::stderr(), color).color);
     // A second subscriber cannot be set; whoever did so first (a test) keeps the log.
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
         lines.without_time().try_init()
