@@ -159,7 +159,7 @@ impl Ledger {
     }
 
     /// Forgets how often `target` was banned.
-    pub fn forget(&mut self, target: IpNet) {
+    fn forget(&mut self, target: IpNet) {
         if let Some((times, last)) = self.history.remove(&target) {
             self.forgettable.remove(&(times, last, target));
         }

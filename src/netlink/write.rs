@@ -32,12 +32,6 @@ impl Batch {
         self.octets.is_empty()
     }
 
-    /// Empties the batch and keeps its memory.
-    pub fn clear(&mut self) {
-        self.octets.clear();
-        self.last = 0;
-    }
-
     /// Adds a message: `header`, the octets of the family's own fixed header, and what `body` writes.
     pub fn message(&mut self, header: Header, fixed: &[u8], body: impl FnOnce(&mut Self)) {
         let start = self.octets.len();
