@@ -39,6 +39,8 @@ pub struct Packet {
     pub ttl: u8,
     /// IPv4 "don't fragment"; false for IPv6, which has no such bit.
     pub dont_fragment: bool,
+    /// IPv4 identification; `None` for IPv6, whose fragments alone have one, and where the source does not tell it.
+    pub identification: Option<u16>,
     /// Present in every fragment (also the first) of a fragmented packet, absent otherwise.
     pub fragment: Option<Fragment>,
     /// The protocol that follows the IP header and, for IPv6, its extension headers.

@@ -186,6 +186,10 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
     let window = window.and_then(|node| report.parse(node, "a duration such as 60s", self::window));
     let respond = keys.take("respond").and_then(|node| report.word(node, RESPONSES));
     let from = keys.take("from-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let closed = keys.take("closed-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let report_as = keys.take("report-as").and_then(|node| report.parse(node, "the id of a rule", id));
+    let quiet = keys.take("quiet");
+    let quiet = quiet.and_then(|node| report.parse(node, "a duration such as 10m", self::window));
     let threshold_node = keys.require("threshold", report);
     let threshold = threshold_node.and_then(|node| report.integer(node, 1..=u64::MAX));
     let place = threshold_node.map_or(keys.place(), |node| node.place);
@@ -201,6 +205,9 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
         threshold: threshold?,
         window: window?,
         respond,
+        report_as,
+        quiet,
+        closed_at_least: closed.and_then(|closed| u32::try_from(closed).ok()).unwrap_or(0),
         from_at_least: from.and_then(|from| u32::try_from(from).ok()).unwrap_or(1),
     };
     reach::check(&rule, place, report);
@@ -240,7 +247,7 @@ fn window(text: &str) -> Result<Duration, Wrong> {
 
 fn per(node: &Node, report: &mut Report<'_>) -> Option<Key> {
     if !matches!(node.value, Value::Map(_)) {
-        return report.word(node, &[("source", Key::Source)]);
+        return report.word(node, &[("source", Key::Source), ("source-and-destination", Key::Pair)]);
     }
     let mut keys = report.keys(node, "`per`")?;
     // A shorter prefix would make half the Internet one source.

@@ -13,8 +13,9 @@ use crate::address::AddressSet;
 pub struct SourceKey {
     /// The address or prefix.
     pub net: IpNet,
-    /// The interface of a link-local address, as a hash of its name: the same address is another host elsewhere. Else 0.
-    pub zone: u32,
+    /// What sets it apart from the same address elsewhere, as a hash: the interface of a link-local address, the
+    /// destination where packets are counted per source and destination. Else 0.
+    pub zone: u64,
 }
 
 /// How IPv6 sources are told apart.
@@ -36,7 +37,7 @@ impl Widths {
         match address {
             IpAddr::V4(address) => SourceKey { net: host(address.into()), zone: 0 },
             IpAddr::V6(address) if address.is_unicast_link_local() => {
-                SourceKey { net: host(address.into()), zone: zone(interface) }
+                SourceKey { net: host(address.into()), zone: name_of(&interface) }
             }
             IpAddr::V6(address) => {
                 let net =
@@ -56,9 +57,10 @@ impl Widths {
 
     /// The key that `key` asks for; none where it does not apply: to the address family, or to a source that counts by
     /// itself.
-    pub(super) fn of(&self, key: Key, address: IpAddr, interface: &str) -> Option<SourceKey> {
+    pub(super) fn of(&self, key: Key, address: IpAddr, daddr: IpAddr, interface: &str) -> Option<SourceKey> {
         match key {
             Key::Source => Some(self.source(address, interface)),
+            Key::Pair => Some(SourceKey { zone: name_of(&daddr), ..self.source(address, interface) }),
             Key::Prefix { ipv4, ipv6 } => {
                 let length = match address {
                     IpAddr::V4(_) => ipv4?,
@@ -79,10 +81,10 @@ fn truncated(address: IpAddr, length: u8) -> IpNet {
     IpNet::new(address, length).map_or_else(|_| host(address), |net| net.trunc())
 }
 
-fn zone(interface: &str) -> u32 {
+/// A number other than 0 for an interface or an address. The seed is fixed: incidents are named after it.
+fn name_of(what: &impl std::hash::Hash) -> u64 {
     use std::hash::BuildHasher;
-    let hash = FixedState::with_seed(0).hash_one(interface);
-    u32::try_from(hash >> 32).unwrap_or_default() | 1
+    FixedState::with_seed(0).hash_one(what) | 1
 }
 
 /// Addresses as one number, IPv4 ones mapped (RFC 4291 section 2.5.5.2): cheap to hash.
@@ -108,8 +110,12 @@ mod tests {
             protected: ["2001:db8:b::1/128".parse().unwrap()].into_iter().collect(),
         };
         let key = |address: &str| {
-            let key =
-                widths.of(Key::Prefix { ipv4: Some(24), ipv6: Some(64) }, address.parse().unwrap(), "eth0");
+            let key = widths.of(
+                Key::Prefix { ipv4: Some(24), ipv6: Some(64) },
+                address.parse().unwrap(),
+                [192, 0, 2, 1].into(),
+                "eth0",
+            );
             key.map(|key| key.net.to_string())
         };
         assert_eq!(key("2001:db8::7").as_deref(), Some("2001:db8::/64"));

@@ -293,7 +293,7 @@ impl Detector {
     fn keys(&self, rules: &Ruleset, observation: &Observation<'_>) -> [Option<SourceKey>; MAX_KEYS] {
         let mut keys = [None; MAX_KEYS];
         for (key, per) in keys.iter_mut().zip(&rules.keys) {
-            *key = self.widths.of(*per, observation.packet.saddr, observation.iif);
+            *key = self.widths.of(*per, observation.packet.saddr, observation.packet.daddr, observation.iif);
         }
         keys
     }

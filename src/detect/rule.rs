@@ -13,6 +13,8 @@ pub struct Rule {
     pub id: String,
     /// The id its incidents carry where at least half of the counted values are raw probes (`raw-id`).
     pub raw_id: Option<String>,
+    /// The id its incidents carry instead of its own (`report-as`): several rules may find the same thing.
+    pub report_as: Option<String>,
     /// A few words for people.
     pub title: String,
     /// Whether it is used.
@@ -29,6 +31,11 @@ pub struct Rule {
     pub window: Duration,
     /// Overrides the configured response.
     pub respond: Option<Response>,
+    /// How long an incident stays open without a packet; the longer of the window and a minute unless said (`quiet`).
+    pub quiet: Option<Duration>,
+    /// Accepted packets count only once as many counted values come from packets that were not accepted
+    /// (`closed-at-least`); 0 unless said.
+    pub closed_at_least: u32,
     /// Fires only if the counted values came from at least this many source addresses (`from-at-least`); 1 unless said.
     pub from_at_least: u32,
 }
@@ -87,6 +94,8 @@ pub struct PortWeight {
 pub enum Key {
     /// The source: an IPv4 address, an IPv6 /64 (an address where it is on-link).
     Source,
+    /// The source and the destination address together (`source-and-destination`).
+    Pair,
     /// A prefix of the source; where a family has no length the rule does not apply to it.
     Prefix {
         /// IPv4 prefix length.

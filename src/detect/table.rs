@@ -93,8 +93,7 @@ pub(super) trait Pinned {
 }
 
 fn hash(hasher: &SeedableRandomState, key: &SourceKey) -> u64 {
-    hasher
-        .hash_one((as_number(key.net.network()), u64::from(key.net.prefix_len()) << 32 | u64::from(key.zone)))
+    hasher.hash_one((as_number(key.net.network()), key.net.prefix_len(), key.zone))
 }
 
 impl<V: Pinned> Table<V> {

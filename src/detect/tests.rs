@@ -37,6 +37,7 @@ fn packet(transport: Transport) -> Packet {
         header_length: 20,
         ttl: 57,
         dont_fragment: true,
+        identification: None,
         fragment: None,
         protocol,
         transport,

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::read;
+use crate::detect::class::is_raw;
 use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
 /// The class of a packet: what it would be evidence of, judged from the packet alone. See `docs/detection.md`.
@@ -31,11 +32,12 @@ pub enum Class {
     Echo,
     Probe,
     Smurf,
+    Fragment,
 }
 
 impl Class {
     /// All classes, in the order of their discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bogus,
         Self::Null,
         Self::Fin,
@@ -49,6 +51,7 @@ impl Class {
         Self::Echo,
         Self::Probe,
         Self::Smurf,
+        Self::Fragment,
     ];
 
     /// The word used in rules.
@@ -68,6 +71,7 @@ impl Class {
             Self::Echo => "echo",
             Self::Probe => "probe",
             Self::Smurf => "smurf",
+            Self::Fragment => "fragment",
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Filter {
     pub daddr: Vec<IpNet>,
     pub sport: Vec<RangeInclusive<u16>>,
     pub dport: Vec<RangeInclusive<u16>>,
+    /// The configured traps besides [`Self::dport`]: for rules, where the compiler of rules puts them in.
+    pub dport_traps: bool,
     /// (value, mask) over the 12 bits of [`crate::packet::TcpFlags`]; any of them.
     pub tcp_flags: Vec<(u16, u16)>,
     pub tcp_sequence: Vec<u32>,
@@ -97,6 +103,8 @@ pub struct Filter {
     /// Types of ICMP or ICMPv6.
     pub icmp_type: Vec<u8>,
     pub fragment: Option<bool>,
+    /// Whether a SYN looks made by hand ([`crate::detect::class::is_raw`]).
+    pub raw: Option<bool>,
     pub pkttype: Vec<Pkttype>,
     /// The log prefix starts with one of these.
     pub log_prefix: Vec<String>,
@@ -141,6 +149,7 @@ impl Filter {
                 .dont_fragment
                 .is_none_or(|set| matches!(packet.saddr, IpAddr::V4(_)) && packet.dont_fragment == set)
             && self.fragment.is_none_or(|is| packet.fragment.is_some() == is)
+            && self.raw.is_none_or(|raw| is_raw(packet) == raw)
     }
 
     fn matches_transport(&self, transport: &Transport) -> bool {

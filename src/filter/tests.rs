@@ -33,6 +33,7 @@ fn syn(saddr: &str, dport: u16) -> Observation<'static> {
             header_length: 20,
             ttl: 50,
             dont_fragment: false,
+            identification: None,
             fragment: None,
             protocol: 6,
             transport: Transport::Tcp(Tcp {
@@ -57,7 +58,7 @@ fn every_part_reads_in_the_words_of_nft() {
     let filter = read_text(
         "{class: [syn, null], verdict: refused, protocol: [tcp, 1], saddr: 192.0.2.0/24, daddr: [203.0.113.5],
           sport: 1024-, dport: [ssh, 80-90], tcp-flags: [syn, 'ack/syn,ack'], tcp-sequence: [0, 4294967295],
-          ttl: 60-64, hoplimit: 255, length: [40, 60-], dont-fragment: true, icmp-type: 8, fragment: false,
+          ttl: 60-64, hoplimit: 255, length: [40, 60-], dont-fragment: true, icmp-type: 8, fragment: false, raw: true,
           pkttype: [broadcast], log-prefix: 'nfban:', iif: eth*, oif: [lo], not: {saddr: 192.0.2.7}}",
     );
     let expected = Filter {
@@ -68,6 +69,7 @@ fn every_part_reads_in_the_words_of_nft() {
         daddr: vec!["203.0.113.5/32".parse().unwrap()],
         sport: vec![1024..=65535],
         dport: vec![22..=22, 80..=90],
+        dport_traps: false,
         tcp_flags: vec![(2, 2), (0x10, 0x12)],
         tcp_sequence: vec![0, u32::MAX],
         ttl: vec![60..=64, 255..=255],
@@ -75,6 +77,7 @@ fn every_part_reads_in_the_words_of_nft() {
         dont_fragment: Some(true),
         icmp_type: vec![8],
         fragment: Some(false),
+        raw: Some(true),
         pkttype: vec![Pkttype::Broadcast],
         log_prefix: vec!["nfban:".into()],
         iif: vec!["eth*".into()],
@@ -272,6 +275,7 @@ fn observation() -> impl Strategy<Value = Observation<'static>> {
             header_length: 20,
             ttl,
             dont_fragment,
+            identification: None,
             fragment,
             protocol: match transport {
                 Transport::Tcp(_) => 6,
@@ -340,6 +344,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         daddr: a.4,
         sport: a.5,
         dport: a.6,
+        dport_traps: false,
         tcp_flags: a.7,
         tcp_sequence: a.8,
         ttl: b.0,
@@ -347,6 +352,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         dont_fragment: b.2,
         icmp_type: b.3,
         fragment: b.4,
+        raw: None,
         pkttype: b.5,
         log_prefix: b.6,
         iif: b.7,

@@ -68,6 +68,7 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
                 header_length,
                 ttl,
                 dont_fragment: dont_fragment && !v6,
+                identification: None,
                 fragment,
                 protocol,
                 transport: if is_later { Transport::Opaque } else { transport },

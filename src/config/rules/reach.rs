@@ -38,7 +38,7 @@ pub(super) fn check(rule: &Rule, threshold: Place, report: &mut Report<'_>) {
 fn addresses(per: Key) -> u128 {
     match per {
         // An IPv6 source is a /64.
-        Key::Source => 1 << 64,
+        Key::Source | Key::Pair => 1 << 64,
         Key::Prefix { ipv4, ipv6 } => {
             let hosts = |bits: u32, length: Option<u8>| {
                 length.map_or(0, |length| {
@@ -116,7 +116,7 @@ fn allows(filter: &Filter, number: u8) -> bool {
         }
         Class::Udp | Class::Trace => matches!(number, protocol::UDP | protocol::UDPLITE),
         Class::Echo | Class::Probe | Class::Smurf => matches!(number, protocol::ICMP | protocol::ICMPV6),
-        Class::Proto => true,
+        Class::Proto | Class::Fragment => true,
     };
     (filter.protocol.is_empty() || filter.protocol.contains(&number))
         && (filter.class.is_empty() || filter.class.iter().any(of_class))

@@ -141,6 +141,7 @@ fn segment(saddr: &str, sport: u16, dport: u16, flags: u16, length: u16) -> Pack
         header_length,
         ttl: 57,
         dont_fragment: saddr.is_ipv4() && length == CONNECT,
+        identification: None,
         fragment: None,
         protocol: protocol::TCP,
         transport: Transport::Tcp(tcp),
