@@ -121,6 +121,7 @@ impl Core {
             iif: "eth0",
             oif: "",
             prefix: b"nfban:refused",
+            fault: None,
         };
         let _ = black_box(self.detector.observe(&observation, at));
     }

@@ -46,7 +46,7 @@ fn packet(transport: Transport) -> Packet {
 
 fn observed(packet: Packet) -> Observation<'static> {
     let (verdict, pkttype) = (Verdict::Refused, Pkttype::Unicast);
-    Observation { packet, verdict, pkttype, iif: "eth0", oif: "", prefix: b"" }
+    Observation { packet, verdict, pkttype, iif: "eth0", oif: "", prefix: b"", fault: None }
 }
 
 fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::read::read;
 use crate::detect::class::is_raw;
-use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
+use crate::packet::{Fault, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
 /// The class of a packet: what it would be evidence of, judged from the packet alone. See `docs/detection.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,6 +103,8 @@ pub struct Filter {
     /// Types of ICMP or ICMPv6.
     pub icmp_type: Vec<u8>,
     pub fragment: Option<bool>,
+    /// What is wrong with a fragment.
+    pub fault: Vec<Fault>,
     /// Whether a SYN looks made by hand ([`crate::detect::class::is_raw`]).
     pub raw: Option<bool>,
     pub pkttype: Vec<Pkttype>,
@@ -128,6 +130,7 @@ impl Filter {
         one_holds(&self.verdict, |verdict| *verdict == observation.verdict)
             && one_holds(&self.class, |wanted| class == Some(*wanted))
             && self.matches_packet(&observation.packet)
+            && one_holds(&self.fault, |fault| observation.fault == Some(*fault))
             && one_holds(&self.pkttype, |pkttype| *pkttype == observation.pkttype)
             && one_holds(&self.log_prefix, |start| observation.prefix.starts_with(start.as_bytes()))
             && one_holds(&self.iif, |name| is_named(observation.iif, name))

@@ -90,6 +90,7 @@ impl Replay<'_> {
             iif: "",
             oif: "",
             prefix: frame.prefix.unwrap_or_default(),
+            fault: None,
         };
         if record.link_type == LinkType::NFLOG {
             let verdict = Verdict::from_prefix(frame.prefix.unwrap_or_default()).unwrap_or_default();

@@ -101,8 +101,15 @@ impl World {
     }
 
     fn see_as(&mut self, verdict: Verdict, packet: Packet) {
-        let observation =
-            Observation { packet, verdict, pkttype: Pkttype::Unicast, iif: "eth0", oif: "", prefix: b"" };
+        let observation = Observation {
+            packet,
+            verdict,
+            pkttype: Pkttype::Unicast,
+            iif: "eth0",
+            oif: "",
+            prefix: b"",
+            fault: None,
+        };
         let mut actions = Vec::new();
         self.engine.observe(&observation, self.now, &mut actions);
         self.carry_out(actions);
@@ -449,6 +456,7 @@ fn three_hundred_thousand_forged_sources_do_not_hide_a_scanner_who_was_nearly_ca
             iif: "eth0",
             oif: "",
             prefix: b"",
+            fault: None,
         };
         world.engine.observe(&observation, world.now, &mut actions);
         assert!(actions.is_empty());
@@ -489,6 +497,7 @@ fn an_accepted_syn_is_no_closed_port() {
             iif: "eth0",
             oif: "",
             prefix: b"nfban:accepted",
+            fault: None,
         };
         let mut actions = Vec::new();
         world.engine.observe(&observation, world.now, &mut actions);
@@ -616,6 +625,7 @@ fn open_incidents_share_a_bounded_memory_for_what_they_saw() {
                 iif: "eth0",
                 oif: "",
                 prefix: b"",
+                fault: None,
             };
             world.engine.observe(&observation, world.now, &mut actions);
         }
