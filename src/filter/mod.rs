@@ -174,7 +174,7 @@ fn one_holds<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
 }
 
 /// As nft's `iifname`: `eth*` is every interface whose name begins with `eth`. No name is no interface.
-fn is_named(interface: &str, name: &str) -> bool {
+pub(crate) fn is_named(interface: &str, name: &str) -> bool {
     match name.strip_suffix('*') {
         Some(start) => !interface.is_empty() && interface.starts_with(start),
         None => interface == name,

@@ -66,7 +66,7 @@ impl World {
 
     fn with_rules(rules: &[(&str, &str)], settings: Settings) -> Self {
         let rules = load(rules, Path::new("/nonexistent")).expect("the rules are good");
-        let rules = Ruleset::compile(&rules, &[23]).unwrap();
+        let rules = Ruleset::compile(&rules, &[(protocol::TCP, 23)]).unwrap();
         Self {
             engine: Engine::new(rules, settings, Capacity::default(), Seed::Fixed),
             now: Stamp { boot: Duration::from_secs(1000), wall_us: 1_700_000_000_000_000 },
@@ -461,9 +461,9 @@ fn three_hundred_thousand_forged_sources_do_not_hide_a_scanner_who_was_nearly_ca
         world.engine.observe(&observation, world.now, &mut actions);
         assert!(actions.is_empty());
     }
-    let occupancy = world.engine.occupancy();
-    assert_eq!(occupancy.probation, Capacity::default().probation);
-    assert!(occupancy.evicted > 200_000);
+    let [sources, _] = world.engine.occupancy();
+    assert_eq!(sources.probation, Capacity::default().probation);
+    assert!(sources.evicted_once > 200_000);
     (7..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
     assert_eq!(world.rules_of_incidents(), ["tcp-syn-scan"]);
 }
