@@ -204,7 +204,8 @@ const ROOM: Capacity = Capacity { probation: 98_304, tracked: 131_072, sightings
 fn count(workload: &str, packets: usize) {
     const SOURCES: u32 = 2_000;
     let run = |rules: &[Rule], next: &mut dyn FnMut() -> Octets| {
-        let mut core = Core::knowing(SOURCES, rules, Capacity { probation: 4_096, tracked: 4_096, sightings: 65_536 });
+        let mut core =
+            Core::knowing(SOURCES, rules, Capacity { probation: 4_096, tracked: 4_096, sightings: 65_536 });
         (0..packets).for_each(|_| core.take(&next()));
     };
     match workload {

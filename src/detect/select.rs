@@ -16,6 +16,7 @@ use crate::filter::{Class, Filter, is_named};
 use crate::packet::{Observation, Packet, Transport, Verdict, protocol};
 
 const WORDS: usize = MAX_RULES / 64;
+const NO_RULE: Mask = Mask([0; WORDS]);
 
 /// A set of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -40,19 +41,19 @@ impl Mask {
         }
     }
 
-    pub(super) fn and(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= other);
-        self
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a & e, b & f, c & g, d & h])
     }
 
     /// Those that are not in `other`.
-    pub(super) fn without(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= !other);
-        self
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a & !e, b & !f, c & !g, d & !h])
     }
 
     pub(super) fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0).any(|(word, other)| word & other != 0)
+        !self.and(other).is_empty()
     }
 
     pub(super) fn contains(&self, rule: usize) -> bool {
@@ -60,7 +61,8 @@ impl Mask {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|&word| word == 0)
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
     }
 
     /// The rules of the set, in their order.
@@ -98,8 +100,8 @@ impl Masks {
         })
     }
 
-    fn set(&self, number: u32) -> Mask {
-        self.sets.get(number as usize).copied().unwrap_or_default()
+    fn set(&self, number: u32) -> &Mask {
+        self.sets.get(number as usize).unwrap_or(&NO_RULE)
     }
 }
 
@@ -160,10 +162,10 @@ impl Part {
         Some(this)
     }
 
-    fn of(&self, value: Option<u128>) -> Mask {
-        let Some(value) = value else { return self.unasked };
+    fn of(&self, value: Option<u128>) -> &Mask {
+        let Some(value) = value else { return &self.unasked };
         let after = self.starts.partition_point(|start| *start <= value);
-        self.of.get(after.saturating_sub(1)).map_or(self.unasked, |&number| self.masks.set(number))
+        self.of.get(after.saturating_sub(1)).map_or(&self.unasked, |&number| self.masks.set(number))
     }
 }
 
@@ -344,7 +346,7 @@ impl Selector {
                 Some((_, dport)) => {
                     let table = usize::from(observation.packet.protocol != protocol::TCP) << 16;
                     let number = self.by_dport.get(table | usize::from(dport));
-                    mask.and(&number.map(|number| self.port_masks.set(*number)).unwrap_or_default())
+                    mask.and(number.map_or(&NO_RULE, |number| self.port_masks.set(*number)))
                 }
                 None => mask.without(&self.ported),
             };
@@ -353,7 +355,7 @@ impl Selector {
             if mask.meets(&part.restricted)
                 && let Some(reading) = READINGS.get(*number)
             {
-                mask = mask.and(&part.of((reading.value)(observation)));
+                mask = mask.and(part.of((reading.value)(observation)));
             }
         }
         for (at, asking) in self.named.iter().enumerate() {
@@ -409,6 +411,6 @@ fn by_port(filters: &[Filter], traps: &[u16], masks: &mut Masks) -> Vec<u32> {
         })
         .collect();
     let part = Part::new(&allowed);
-    let of = |port: u16| part.as_ref().map(|part| part.of(Some(port.into()))).unwrap_or_default();
+    let of = |port: u16| part.as_ref().map(|part| *part.of(Some(port.into()))).unwrap_or_default();
     (0..=u16::MAX).map(|port| masks.number(of(port))).collect()
 }

@@ -18,9 +18,26 @@ const LOOKED_AT: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
+/// A key as three numbers: cheap to hash and to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Packed {
+    address: [u64; 2],
+    /// The prefix length, doubled; of a key with a zone that one, which is odd, and the address is whole.
+    rest: u64,
+}
+
+impl Packed {
+    fn new(key: &SourceKey) -> Self {
+        let address = as_number(key.net.addr());
+        let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
+        let rest = if key.zone == 0 { u64::from(key.net.prefix_len()) << 1 } else { key.zone | 1 };
+        Self { address: [half(address >> 64), half(address)], rest }
+    }
+}
+
 #[derive(Debug)]
 struct Entry<V> {
-    key: SourceKey,
+    key: Packed,
     used: bool,
     value: V,
 }
@@ -42,8 +59,8 @@ pub(super) trait Pinned {
     fn is_pinned(&self) -> bool;
 }
 
-fn hash(hasher: &SeedableRandomState, key: &SourceKey) -> u64 {
-    hasher.hash_one((as_number(key.net.addr()), key.net.prefix_len(), key.zone))
+fn hash(hasher: &SeedableRandomState, key: &Packed) -> u64 {
+    hasher.hash_one(key)
 }
 
 impl<V: Pinned> Table<V> {
@@ -69,12 +86,13 @@ impl<V: Pinned> Table<V> {
     }
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
+        let key = Packed::new(key);
         let same = |&at: &u32| {
             self.entries
                 .get(at as usize)
-                .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.key == *key))
+                .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.key == key))
         };
-        self.index.find(hash(&self.hasher, key), same).map(|&at| Place(at))
+        self.index.find(hash(&self.hasher, &key), same).map(|&at| Place(at))
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&V> {
@@ -99,6 +117,7 @@ impl<V: Pinned> Table<V> {
 
     /// Puts a new entry in; the value that had to give way for it comes back. The key must not be in the table.
     pub(super) fn insert(&mut self, key: SourceKey, value: V) -> (Place, Option<V>) {
+        let key = Packed::new(&key);
         let gone = if self.len() >= self.capacity { self.evict() } else { None };
         let entry = Some(Entry { key, used: false, value });
         let at = if let Some(at) = self.free.pop() {
