@@ -5,6 +5,7 @@
 //! grows without bound.
 
 pub mod class;
+pub mod fragment;
 mod incident;
 pub mod key;
 mod population;
