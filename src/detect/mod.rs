@@ -11,6 +11,7 @@ pub mod rule;
 mod ruleset;
 mod source;
 mod table;
+mod tool;
 mod window;
 
 #[cfg(test)]
