@@ -35,6 +35,9 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Mirai, Self::Masscan, Self::Zmap, Self::Nmap];
+
     /// Its name as its makers write it; JSON has it in lower case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

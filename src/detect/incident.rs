@@ -111,7 +111,7 @@ impl Open {
     /// Names it, once its first packet is known. What is known then is what its opening tells.
     pub(super) fn identify(&mut self) {
         self.id = identity(&self.name, &self.key, self.first_seen);
-        self.told = self.now();
+        self.tell();
     }
 
     /// Whether it is to be told again: it has twice the packets, ports or destinations of the last time, which is 10 s
@@ -126,9 +126,15 @@ impl Open {
                 || doubled(told.ports, now.ports)
                 || doubled(told.destinations, now.destinations));
         if grown {
-            self.told = now;
+            self.tell();
         }
         grown
+    }
+
+    fn tell(&mut self) {
+        self.told = self.now();
+        let (targets, sources) = self.targets_and_sources();
+        self.signature.settle(targets, sources);
     }
 
     fn now(&self) -> Told {
@@ -160,7 +166,6 @@ impl Open {
     fn note(&mut self, probe: &Probe, room: bool) -> usize {
         let most = if room { COUNTED } else { LISTED };
         self.protocols.insert(probe.protocol);
-        self.signature.add(probe.marks, probe.ttl);
         let mut kept = 0;
         if has_ports(probe.protocol) {
             if room || self.ports.len() < LISTED {
@@ -175,7 +180,14 @@ impl Open {
                 kept += usize::from(set.insert(address));
             }
         }
+        let (targets, sources) = self.targets_and_sources();
+        self.signature.add(probe.marks, probe.ttl, targets, sources);
         kept
+    }
+
+    /// How many ports or hosts, whichever is more, and how many addresses they were probed from.
+    fn targets_and_sources(&self) -> (u64, u64) {
+        (count(self.ports.len().max(self.destinations.len())), count(self.sources.len()))
     }
 
     /// What it is answered on; cheap, unlike [`Self::record`].
@@ -187,7 +199,7 @@ impl Open {
     /// The incident as it is told.
     pub(super) fn record(&self) -> event::Incident {
         let ports = ascending(self.ports.iter().map(|&(_, port)| port));
-        let (targets, sources) = (self.ports.len().max(self.destinations.len()), count(self.sources.len()));
+        let (targets, sources) = self.targets_and_sources();
         event::Incident {
             id: self.id,
             rule: self.name.to_string(),
@@ -207,7 +219,7 @@ impl Open {
             addresses: sources,
             packets: self.packets,
             bytes: self.bytes,
-            tool: self.signature.tool(count(targets), sources),
+            tool: self.signature.tool(targets, sources),
         }
     }
 }
@@ -393,13 +405,13 @@ mod tests {
         let mut open = open(&probe(0, 1, 1, 1));
         let mut room = 1_000_000;
         let told = (0..3_600_000_u64)
-            .step_by(10)
+            .step_by(100)
             .filter(|&at| {
-                let number = u16::try_from(at / 10 % 65_536).unwrap();
+                let number = u16::try_from(at / 100 % 65_536).unwrap();
                 open.update(&probe(at, number, number, 1), &mut room);
                 open.grown()
             })
             .count();
-        assert!((8..=12).contains(&told), "{told}");
+        assert!((7..=12).contains(&told), "{told}");
     }
 }

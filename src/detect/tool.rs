@@ -1,10 +1,11 @@
 //! Which scanner sent the packets, where it gives itself away.
 //!
-//! [`Marks`] says of one packet whose fingerprint its headers bear; [`Signature`] keeps the marks that every packet of
-//! an incident bears, and names a tool only where chance and other programs are out of the question. A name is a label
+//! [`Marks`] says of one packet whose fingerprint its headers bear; [`Signature`] counts the packets of an incident that
+//! do, and names a tool where it is most of them and chance and other programs are out of the question. Once named it
+//! stays: `nmap -A` goes on with many connections of the kernel's, and several can share an address. A name is a label
 //! for people: nothing is decided on it, since any sender can wear or avoid a fingerprint.
 //!
-//! | tool | what every packet has | seen in |
+//! | tool | what its packets have | seen in |
 //! |---|---|---|
 //! | Mirai | TCP sequence number = destination address | its published source |
 //! | masscan | identification = destination address xor port xor sequence number, lower 16 bits | 1.3.2 |
@@ -45,18 +46,20 @@ const NMAP_OS_PROBES: [(u32, u16); 13] = [
     (40, 65535),
 ];
 /// The TTL of nmap's packets is drawn from 37–59, so those that arrive differ by at most this.
-const NMAP_TTL_SPREAD: u8 = 59 - 37;
+const NMAP_TTL_SPREAD: u32 = 59 - 37;
 /// The highest of them.
-const NMAP_TTL_MOST: u8 = 59;
-/// Differing by this is no matter of routes, which change the TTL of one sender by a hop or two.
-const DRAWN_TTL_SPREAD: u8 = 8;
+const NMAP_TTL_MOST: u32 = 59;
+/// So many different TTLs are no matter of routes or of several hosts behind one address, which make two or three.
+const DRAWN_TTLS: u32 = 5;
+/// The most hops a traceroute asks for unless told otherwise: mtr's datagrams are like nmap's in all but this.
+const TRACEROUTE_TTL: u32 = 30;
 
 /// How many packets, and how many ports or hosts, it takes to name masscan or ZMap. A random identification is the one
 /// of masscan's formula once in 2^16; three times, for three ports or hosts, once in 2^48. That ZMap's stays the same
 /// shows from the second packet on.
 const LEAST: u64 = 3;
-/// How many packets it takes to name nmap: eight TTLs drawn from 23 all lie closer than [`DRAWN_TTL_SPREAD`] in 2 cases of
-/// 1000. The TTLs of other senders seldom differ at all, and for TCP nmap's headers are needed besides.
+/// How many packets it takes to name nmap: eight TTLs drawn from 23 are fewer than [`DRAWN_TTLS`] different ones in less
+/// than 1 case of 100. For TCP nmap's headers are needed besides.
 const LEAST_NMAP: u64 = 8;
 
 /// The tools whose fingerprint a packet bears.
@@ -64,8 +67,6 @@ const LEAST_NMAP: u64 = 8;
 pub(super) struct Marks(u8);
 
 impl Marks {
-    const ALL: Self = Self(0b1111);
-
     /// Of one packet, from its headers alone.
     #[must_use]
     pub(super) fn of(packet: &Packet) -> Self {
@@ -83,23 +84,13 @@ impl Marks {
         Self(marks)
     }
 
-    /// What both bear.
-    const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     const fn bears(self, tool: Tool) -> bool {
         self.0 & bit(tool) != 0
     }
 }
 
 const fn bit(tool: Tool) -> u8 {
-    match tool {
-        Tool::Mirai => 1,
-        Tool::Masscan => 2,
-        Tool::Zmap => 4,
-        Tool::Nmap => 8,
-    }
+    1 << tool as u8
 }
 
 /// The TCP header of a SYN that sets no other bit.
@@ -155,51 +146,65 @@ fn nmap(packet: &Packet) -> bool {
     }
 }
 
-/// What all packets of an incident have in common.
+/// How many packets of an incident bear which marks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signature {
-    marks: Marks,
     packets: u64,
-    least_ttl: u8,
-    most_ttl: u8,
+    /// In the order of [`Tool::ALL`].
+    bearing: [u64; Tool::ALL.len()],
+    /// The TTLs of those that bear nmap's, a bit for each; from 63 on all are one.
+    ttls: u64,
+    /// What has been certain once.
+    named: Option<Tool>,
 }
 
 impl Signature {
     /// Of no packet yet.
     pub(super) const fn new() -> Self {
-        Self { marks: Marks::ALL, packets: 0, least_ttl: u8::MAX, most_ttl: 0 }
+        Self { packets: 0, bearing: [0; Tool::ALL.len()], ttls: 0, named: None }
     }
 
-    /// Adds a packet.
-    pub(super) fn add(&mut self, marks: Marks, ttl: u8) {
-        self.marks = self.marks.and(marks);
+    /// Adds a packet. `targets` is how many ports or hosts there are with it, whichever is more, `sources` how many
+    /// addresses.
+    pub(super) fn add(&mut self, marks: Marks, ttl: u8, targets: u64, sources: u64) {
         self.packets = self.packets.saturating_add(1);
-        self.least_ttl = self.least_ttl.min(ttl);
-        self.most_ttl = self.most_ttl.max(ttl);
+        for (bearing, tool) in self.bearing.iter_mut().zip(Tool::ALL) {
+            *bearing = bearing.saturating_add(u64::from(marks.bears(tool)));
+        }
+        if marks.bears(Tool::Nmap) {
+            self.ttls |= 1 << ttl.min(63);
+        }
+        // Now and then is often enough.
+        if self.packets.is_power_of_two() {
+            self.settle(targets, sources);
+        }
     }
 
-    /// The tool, where it is certain. `targets` is how many ports or hosts, whichever is more, `sources` how many
-    /// addresses the packets came from.
+    /// The tool, where it is certain.
     pub(super) fn tool(&self, targets: u64, sources: u64) -> Option<Tool> {
-        let enough = self.packets.min(targets) >= LEAST;
-        [
+        let most = |bearing: u64| bearing > self.packets / 2;
+        let certain = |tool, bearing: u64| match tool {
             // One sequence number in 2^32 is the address by chance.
-            (Tool::Mirai, self.packets > 0),
-            (Tool::Masscan, enough),
-            (Tool::Zmap, enough),
-            (Tool::Nmap, enough && self.packets >= LEAST_NMAP && sources == 1 && self.drawn_ttl()),
-        ]
-        .into_iter()
-        .find_map(|(tool, certain)| (certain && self.marks.bears(tool)).then_some(tool))
+            Tool::Mirai => true,
+            Tool::Masscan | Tool::Zmap => bearing.min(targets) >= LEAST,
+            Tool::Nmap => bearing >= LEAST_NMAP && targets >= LEAST && sources == 1 && self.drawn_ttls(),
+        };
+        let mut tools = Tool::ALL.into_iter().zip(self.bearing);
+        let now = tools.find(|&(tool, bearing)| most(bearing) && certain(tool, bearing));
+        self.named.or(now.map(|(tool, _)| tool))
     }
 
-    /// Whether each packet's TTL was drawn as nmap does. A traceroute's differ as well, and begin at 1.
-    const fn drawn_ttl(&self) -> bool {
-        let spread = self.most_ttl.saturating_sub(self.least_ttl);
-        spread >= DRAWN_TTL_SPREAD
-            && spread <= NMAP_TTL_SPREAD
-            && self.most_ttl <= NMAP_TTL_MOST
-            && self.least_ttl > 5
+    /// Keeps the name, where there is one: what was told stays.
+    pub(super) fn settle(&mut self, targets: u64, sources: u64) {
+        self.named = self.tool(targets, sources);
+    }
+
+    /// Whether each packet's TTL was drawn as nmap does.
+    fn drawn_ttls(&self) -> bool {
+        let (least, most) = (self.ttls.trailing_zeros(), self.ttls.checked_ilog2().unwrap_or(0));
+        self.ttls.count_ones() >= DRAWN_TTLS
+            && most.saturating_sub(least) <= NMAP_TTL_SPREAD
+            && (TRACEROUTE_TTL + 1..=NMAP_TTL_MOST).contains(&most)
     }
 }
 

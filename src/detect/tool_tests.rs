@@ -39,8 +39,8 @@ fn syn(dport: u16, sequence: u32, header: u8, window: u16) -> Tcp {
 fn named(packets: impl IntoIterator<Item = Packet>) -> Option<Tool> {
     let (mut signature, mut targets) = (Signature::new(), 0);
     for packet in packets {
-        signature.add(Marks::of(&packet), packet.ttl);
         targets += 1;
+        signature.add(Marks::of(&packet), packet.ttl, targets, 1);
     }
     signature.tool(targets, 1)
 }
@@ -99,18 +99,23 @@ fn two_packets_or_one_port_of_one_host_name_neither_masscan_nor_zmap() {
     for packets in [[1, 2].map(masscan_syn), [1, 2].map(zmap_syn)] {
         assert_eq!(named(packets), None);
         let mut signature = Signature::new();
-        (0..100).for_each(|_| signature.add(Marks::of(&packets[0]), packets[0].ttl));
+        (0..100).for_each(|_| signature.add(Marks::of(&packets[0]), packets[0].ttl, 1, 1));
         assert_eq!(signature.tool(1, 1), None);
     }
 }
 
 #[test]
-fn one_packet_that_is_another_s_takes_the_name_away() {
+fn a_name_needs_most_of_the_packets_and_stays_once_it_is_certain() {
     let other = packet(57, 1, 60, Transport::Tcp(syn(80, 7, 40, 64240)));
-    assert_eq!(named((1..9).map(nmap_syn).chain([other])), None);
-    assert_eq!(named((1..9).map(masscan_syn).chain([other])), None);
-    assert_eq!(named((1..9).map(zmap_syn).chain([other])), None);
-    assert_eq!(named((1..9).map(mirai_syn).chain([other])), None);
+    let beside = |others| std::iter::repeat_n(other, others);
+    for (others, named_still) in [(7, true), (8, false)] {
+        let name = |tool| named_still.then_some(tool);
+        assert_eq!(named(beside(others).chain((1..9).map(nmap_syn))), name(Tool::Nmap));
+        assert_eq!(named(beside(others).chain((1..9).map(masscan_syn))), name(Tool::Masscan));
+        assert_eq!(named(beside(others).chain((1..9).map(zmap_syn))), name(Tool::Zmap));
+        assert_eq!(named(beside(others).chain((1..9).map(mirai_syn))), name(Tool::Mirai));
+    }
+    assert_eq!(named((1..9).map(nmap_syn).chain(beside(1000))), Some(Tool::Nmap));
     assert_eq!(named([]), None);
 }
 
@@ -122,10 +127,13 @@ fn nmap_is_not_named_where_the_ttl_is_not_drawn_or_the_senders_are_many() {
     assert_eq!(named(fixed(47).chain(fixed(50))), None);
     // Two hosts behind one address, of systems that begin with 64 and 128.
     assert_eq!(named(fixed(54).chain(fixed(118))), None);
-    let mut signature = Signature::new();
-    (1..99).map(nmap_syn).for_each(|packet| signature.add(Marks::of(&packet), packet.ttl));
-    assert_eq!(signature.tool(98, 1), Some(Tool::Nmap));
-    assert_eq!(signature.tool(98, 2), None);
+    // One whose route is too long to tell it from a traceroute.
+    assert_eq!(named((1..99).map(nmap_syn).map(|packet| Packet { ttl: packet.ttl - 30, ..packet })), None);
+    for (sources, name) in [(1, Some(Tool::Nmap)), (2, None)] {
+        let mut signature = Signature::new();
+        (1..99).map(nmap_syn).for_each(|packet| signature.add(Marks::of(&packet), packet.ttl, 98, sources));
+        assert_eq!(signature.tool(98, sources), name);
+    }
 }
 
 #[test]
@@ -168,11 +176,14 @@ fn log_text_tells_enough_for_nmap_and_with_sequence_numbers_for_all() {
 
 #[test]
 fn a_traceroute_and_an_imitation_of_zmap_are_nothing() {
-    let hops = (1..22).map(|ttl| {
-        let udp = Udp { sport: 40_000, dport: 33433 + u16::from(ttl), length: 40 };
-        packet(ttl, 5, 60, Transport::Udp(udp))
-    });
-    assert_eq!(named(hops), None);
+    // A whole one, and the end of one whose beginning is told elsewhere.
+    for first in [1, 6, 12] {
+        let hops = (first..=30).map(|ttl| {
+            let udp = Udp { sport: 40_000, dport: 33433 + u16::from(ttl), length: 40 };
+            packet(ttl, 5, 60, Transport::Udp(udp))
+        });
+        assert_eq!(named(hops), None);
+    }
     // What a widespread lesson on raw sockets sends.
     let lesson = |port| packet(60, 54321, 40, Transport::Tcp(syn(port, 0, 20, 5840)));
     assert_eq!(named((1..40).map(lesson)), None);
