@@ -494,9 +494,26 @@ impl Latest {
             }
             Event::Incident(incident) => {
                 info!("{words}");
-                remember(&mut self.incidents, incident);
+                remember(&mut self.incidents, *incident);
+            }
+            Event::IncidentUpdate(incident) => {
+                info!("{words}");
+                self.renew(*incident);
+            }
+            Event::IncidentEnd(end) => {
+                info!("{words}");
+                self.renew(end.incident);
             }
             _ => info!("{words}"),
+        }
+    }
+}
+
+impl Latest {
+    /// Shows what the incident has come to, while it is among the latest.
+    fn renew(&mut self, incident: event::Incident) {
+        if let Some(known) = self.incidents.iter_mut().find(|known| known.id == incident.id) {
+            *known = incident;
         }
     }
 }
