@@ -6,19 +6,35 @@ use super::{Class, Filter};
 use crate::config::names::{self, ICMP_TYPES, ICMPV6_TYPES};
 use crate::config::read::{Keys, Report};
 use crate::config::values::{self, Wrong};
-use crate::config::yaml::{Entry, Node};
+use crate::config::yaml::{Entry, Node, Value};
 use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
+    filter(node, what, Traps::Refused, report)
+}
+
+/// Reads the filter of a rule, whose `dport` may list `traps`.
+pub fn read_match(node: &Node, report: &mut Report<'_>) -> Option<Filter> {
+    filter(node, "`match`", Traps::Known, report)
+}
+
+/// Whether the compiler of rules will put the configured traps in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Traps {
+    Known,
+    Refused,
+}
+
+fn filter(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
     let mut keys = report.keys(node, what)?;
     let before = keys.is_empty();
-    let mut filter = parts(&mut keys, report);
+    let mut filter = parts(&mut keys, traps, report);
     if let Some(node) = keys.take("not") {
         filter.not = report.list(node, |node, report| {
             let mut keys = report.keys(node, "`not`")?;
             let empty = keys.is_empty();
-            let filter = parts(&mut keys, report);
+            let filter = parts(&mut keys, Traps::Refused, report);
             keys.finish(report);
             refuse_empty(empty, node, "`not`", report);
             Some(filter)
@@ -30,11 +46,12 @@ pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<
 }
 
 /// Everything but `not`, which does not nest.
-fn parts(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
+fn parts(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> Filter {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     let verdicts = Verdict::ALL.map(|verdict| (verdict.as_str(), verdict));
     let pkttypes =
         [("unicast", Pkttype::Unicast), ("multicast", Pkttype::Multicast), ("broadcast", Pkttype::Broadcast)];
+    let (dport, dport_traps) = dports(keys, traps, report);
     let faults = Fault::ALL.map(|fault| (fault.as_str(), fault));
     let mut filter = Filter {
         class: list(keys, "class", report, |node, report| report.word(node, &classes)),
@@ -43,8 +60,8 @@ fn parts(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
         saddr: parsed(keys, "saddr", "an address or a prefix", report, values::network),
         daddr: parsed(keys, "daddr", "an address or a prefix", report, values::network),
         sport: parsed(keys, "sport", "a port or a range", report, values::ports),
-        dport: parsed(keys, "dport", "a port or a range", report, values::ports),
-        dport_traps: false,
+        dport,
+        dport_traps,
         tcp_flags: parsed(keys, "tcp-flags", "control bits such as syn", report, values::tcp_flags),
         tcp_sequence: parsed(keys, "tcp-sequence", "a sequence number", report, sequence),
         ttl: ttl(keys, report),
@@ -64,6 +81,26 @@ fn parts(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
     filter.icmp_type = parsed(keys, "icmp-type", "an ICMP type", report, icmp_type);
     refuse_contradictions(&filter, keys, report);
     filter
+}
+
+/// Destination ports, and whether the configured traps are among them.
+fn dports(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> (Vec<RangeInclusive<u16>>, bool) {
+    let mut listed = false;
+    let ports = list(keys, "dport", report, |node, report| {
+        if !matches!(&node.value, Value::Scalar { text, .. } if text == "traps") {
+            return report.parse(node, "a port or a range", values::ports);
+        }
+        listed = true;
+        if traps == Traps::Refused {
+            report.error(
+                node.place,
+                "`traps` stands for the configured traps only in the `dport` of a rule's `match`",
+                "list the ports themselves",
+            );
+        }
+        None
+    });
+    (ports, listed)
 }
 
 fn list<T>(
@@ -162,7 +199,8 @@ fn refuse_contradictions(filter: &Filter, keys: &Keys<'_>, report: &mut Report<'
         }
     };
     let ported = [protocol::TCP, protocol::UDP, protocol::UDPLITE];
-    ask(!filter.sport.is_empty() || !filter.dport.is_empty(), "ports", &ported);
+    let asks_ports = !filter.sport.is_empty() || !filter.dport.is_empty() || filter.dport_traps;
+    ask(asks_ports, "ports", &ported);
     ask(!filter.tcp_flags.is_empty() || !filter.tcp_sequence.is_empty(), "TCP header", &[protocol::TCP]);
     ask(!filter.icmp_type.is_empty(), "ICMP type", &[protocol::ICMP, protocol::ICMPV6]);
 }
