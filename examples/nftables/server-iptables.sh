@@ -18,9 +18,10 @@
 #                 nfban status                    the same packets, by source
 # Remove:         sh server-iptables.sh remove
 #
-# Not for routers: nothing is done in FORWARD. There is no rule for fragments: every table of iptables comes after they have
-# been put together (raw before defragmentation is an option of the module, not of a ruleset); server.nft has one. iptables hooks INPUT at priority 0: after defragmentation (-400), connection
-# tracking (-200) and nfban's own chains (-450 and -150), so what nfban drops is neither seen nor logged again here.
+# Not for routers: nothing is done in FORWARD. iptables hooks INPUT at priority 0: after defragmentation (-400), connection
+# tracking (-200) and nfban's own chains (-450 and -150), so what nfban drops is neither seen nor logged again here. The raw
+# table (-300) comes after defragmentation, too: for fragments, load the chains `fragment` and `fragment-log` of server.nft in
+# a table of their own. They live beside iptables.
 
 set -eu
 
@@ -37,9 +38,9 @@ chains='server server-accepted server-invalid server-refused server-outbound ser
 # (net.netfilter.nf_conntrack_tcp_loose), so an ACK probe (nmap -sA, -sW) is NEW. Only a SYN may pass.
 #
 # The limits bound what logging costs while under a flood. They are for all sources together: lower ones would let a flood
-# hide a scan. 10,000/s is the most that iptables knows. 1000/s of accepted connections cost 0.3 % of a CPU and show a sweep
-# of an open port over a /24 among 8000 new connections a second, and a flood that is a tenth of them all. Size 128 holds
-# IPv6 with extension headers and TCP with options.
+# hide a scan. 10,000/s is the most that iptables knows. 2000/s of accepted connections cost 0.6 % of a CPU and show a sweep
+# of an open port over a /24 among 4000 new connections a second, and a flood that is a twentieth of them all. Size 128
+# holds IPv6 with extension headers and TCP with options.
 #
 # There is no --nflog-threshold on purpose: the kernel takes the lesser of the rule's and the listener's, and nfban chooses
 # its own (1 while it is quiet, so that a ban follows its packet at once).
@@ -61,7 +62,7 @@ $1
 -A server $2 -m limit --limit 20/second --limit-burst 40 -j ACCEPT
 -A server -p tcp --tcp-flags FIN,SYN,RST,ACK,URG SYN -m multiport --dports $tcp_services -g server-accepted
 -A server -g server-refused
--A server-accepted -m limit --limit 1000/second --limit-burst 2000 -j NFLOG --nflog-group 101 --nflog-size 128 --nflog-prefix nfban:accepted
+-A server-accepted -m limit --limit 2000/second --limit-burst 4000 -j NFLOG --nflog-group 101 --nflog-size 128 --nflog-prefix nfban:accepted
 -A server-accepted -j ACCEPT
 -A server-invalid -m limit --limit 10000/second --limit-burst 10000 -j NFLOG --nflog-group 100 --nflog-size 128 --nflog-prefix nfban:invalid
 -A server-invalid -j DROP
