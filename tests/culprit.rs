@@ -16,7 +16,7 @@ use nfban::event::{Incident, IncidentId};
 use nfban::host::Culprit;
 use nfban::time::Stamp;
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use support::daemon::{Daemon, Setup, text};
+use support::daemon::{Daemon, text};
 use support::{HOME4, HOME6, LIMIT, PEER4, PEER6, Pair, wait_until};
 
 /// An incident as it is when it opens: the first ports of a scan that goes on.
@@ -152,32 +152,13 @@ fn connections_to_elsewhere_accuse_nobody() {
     assert_eq!(find(&pair, &ports).to_string(), format!("process python3 (pid {}, user root)", scan.pid()));
 }
 
-/// What is tested here is whom the daemon names; when a scan is one is the business of the shipped rule.
-const RULE: &str = "
-- id: outbound-scan
-  title: One of our own hosts scans others
-  match: {class: syn, verdict: outbound}
-  count: {distinct: dport}
-  threshold: 10
-  window: 60s
-  respond: log
-";
-
 #[test]
 fn the_daemon_raises_an_alarm_that_names_host_and_process_and_bans_nobody() {
     let pair = silent_peer();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/nftables");
     pair.home.sh(&format!("nft -f {folder}/server.nft"));
-    let setup = Setup::new("");
-    let rules = setup.folder().join("rules.d");
-    std::fs::create_dir(&rules).unwrap();
-    std::fs::write(rules.join("outbound.yaml"), RULE).unwrap();
-    setup.configure(&format!(
-        "capture: [nflog: {{group: 100}}, nflog: {{group: 103, verdict: outbound}}]\n\
-         rules: {{directory: {}}}\n",
-        rules.display()
-    ));
-    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    let daemon =
+        Daemon::start(&pair.home, "capture: [nflog: {group: 100}, nflog: {group: 103, verdict: outbound}]\n");
     let alarms = || {
         let status = daemon.status();
         status["alarms"].as_array().unwrap().iter().map(|alarm| text(&alarm["what"])).collect::<Vec<_>>()

@@ -20,6 +20,7 @@ use nfban::config::Config;
 use nfban::config::yaml::Source;
 use nfban::decode;
 use nfban::packet::Packet;
+use support::daemon::Daemon;
 use support::{HOME4, HOME6, Namespace, PEER4, PEER6, Pair, wait_until};
 
 /// A table and a rule of somebody else: no example may touch them.
@@ -460,4 +461,31 @@ fn a_router_tells_refused_accepted_and_outbound_packets_apart_for_the_hosts_behi
         let forged = evidence.all();
         assert!(forged.is_empty(), "{forged:?}");
     });
+}
+
+#[test]
+fn the_daemon_beside_an_example_tells_a_sweep_and_a_flood_of_an_open_port() {
+    thread::scope(|scope| {
+        for example in servers() {
+            scope.spawn(move || told_behind(&example));
+        }
+    });
+}
+
+fn told_behind(Example { name, load, configuration, .. }: &Example) {
+    let pair = Pair::new();
+    pair.home.sh(load);
+    pair.home.sh("ip route add local 198.51.100.0/24 dev lo");
+    pair.peer.sh(&format!("ip route add 198.51.100.0/24 via {HOME4}"));
+    let daemon = Daemon::start(&pair.home, configuration);
+
+    // Nothing is refused in either: what is accepted alone tells of them.
+    pair.peer.sh("hping3 -q -S -p 443 -i u500 -c 3000 -a 203.0.113.8 192.0.2.1 2>/dev/null || true");
+    wait_until("the flood is told", || daemon.rules().contains(&"syn-flood".to_owned()));
+    pair.peer_has("203.0.113.7");
+    pair.peer.sh(
+        "nmap -n -Pn -T5 --max-retries 0 --min-rate 300 -sS -p 22 -e peer0 -S 203.0.113.7 198.51.100.0/24",
+    );
+    wait_until("the sweep is told", || daemon.rules().contains(&"host-sweep".to_owned()));
+    assert_eq!(daemon.rules(), ["host-sweep", "syn-flood"], "{name}");
 }
