@@ -101,7 +101,7 @@ pub struct Filter {
     pub length: Vec<RangeInclusive<u32>>,
     pub dont_fragment: Option<bool>,
     /// Types of ICMP or ICMPv6.
-    pub icmp_type: Vec<u8>,
+    pub icmp_type: Vec<RangeInclusive<u8>>,
     pub fragment: Option<bool>,
     /// Whether a SYN looks made by hand ([`crate::detect::class::is_raw`]).
     pub raw: Option<bool>,
@@ -161,7 +161,7 @@ impl Filter {
         let flagged = |&(value, mask): &(u16, u16)| flags.is_some_and(|TcpFlags(bits)| bits & mask == value);
         one_holds(&self.tcp_flags, flagged)
             && one_holds(&self.tcp_sequence, |wanted| sequence == Some(*wanted))
-            && one_holds(&self.icmp_type, |wanted| icmp == Some(*wanted))
+            && one_holds(&self.icmp_type, |range| icmp.is_some_and(|kind| range.contains(&kind)))
     }
 }
 

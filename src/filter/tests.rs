@@ -75,7 +75,7 @@ fn every_part_reads_in_the_words_of_nft() {
         ttl: vec![60..=64, 255..=255],
         length: vec![40..=40, 60..=u32::MAX],
         dont_fragment: Some(true),
-        icmp_type: vec![8],
+        icmp_type: vec![8..=8],
         fragment: Some(false),
         raw: Some(true),
         pkttype: vec![Pkttype::Broadcast],
@@ -90,9 +90,9 @@ fn every_part_reads_in_the_words_of_nft() {
 #[test]
 fn the_name_of_an_icmp_type_depends_on_the_protocol() {
     let types = |text| read_text(text).map(|filter| filter.icmp_type);
-    assert_eq!(types("{protocol: icmp, icmp-type: [echo-request, 13]}"), Ok(vec![8, 13]));
-    assert_eq!(types("{protocol: icmpv6, icmp-type: echo-request}"), Ok(vec![128]));
-    assert_eq!(types("{icmp-type: [8, 128]}"), Ok(vec![8, 128]));
+    assert_eq!(types("{protocol: icmp, icmp-type: [echo-request, 13]}"), Ok(vec![8..=8, 13..=13]));
+    assert_eq!(types("{protocol: icmpv6, icmp-type: echo-request}"), Ok(vec![128..=128]));
+    assert_eq!(types("{icmp-type: [8, 130-132, 200-]}"), Ok(vec![8..=8, 130..=132, 200..=255]));
     assert!(types("{icmp-type: echo-request}").is_err());
     assert!(types("{protocol: [icmp, icmpv6], icmp-type: echo-request}").is_err());
     assert!(types("{protocol: icmpv6, icmp-type: timestamp-request}").is_err());
@@ -112,6 +112,13 @@ fn a_filter_that_matches_everything_or_nothing_is_refused() {
         "{fragment: }",
         "[tcp]",
         "tcp",
+        "{dport: {not: }}",
+        "{dport: {not: []}}",
+        "{dport: {not: 22, 23: }}",
+        "{dport: {not: {not: 22}}}",
+        "{protocol: tcp, icmp-type: {not: 8}}",
+        "{fragment: {not: {fragment: true}}}",
+        "{icmp-type: {not: echo-request}}",
     ] {
         assert!(read_text(text).is_err(), "{text}");
     }
@@ -156,6 +163,41 @@ fn not_excludes_what_any_of_its_filters_matches() {
     assert!(filter.matches(&syn("192.0.2.7", 23), None));
     assert!(filter.matches(&syn("198.51.100.7", 22), None));
     assert!(!filter.matches(&Observation { iif: "lo", ..syn("192.0.2.7", 23) }, None));
+}
+
+#[test]
+fn a_negated_part_asks_for_a_packet_that_has_something_else_there() {
+    let matches = |text: &str, of: &Observation<'_>| read_text(text).unwrap().matches(of, Some(Class::Syn));
+    let mut ping = syn("192.0.2.7", 0);
+    ping.packet.protocol = 1;
+    ping.packet.transport = Transport::Icmp(Icmp { kind: 8, code: 0 });
+    let (four, six) = (syn("192.0.2.7", 22), syn("2001:db8::7", 22));
+
+    assert!(matches("dport: {not: [23, 80-]}", &four) && !matches("dport: {not: [ssh, 80-]}", &four));
+    assert!(!matches("dport: {not: 22}", &ping));
+    assert!(matches("icmp-type: {not: [0, 9-255]}", &ping) && !matches("icmp-type: {not: 0-8}", &ping));
+    assert!(!matches("icmp-type: {not: 0}", &four));
+    assert!(!matches("{protocol: icmp, icmp-type: {not: echo-request}}", &ping));
+    assert!(
+        matches("tcp-flags: {not: [fin, rst]}", &four) && !matches("tcp-flags: {not: [fin, rst]}", &ping)
+    );
+    // IPv6 has no IPv4 source to be another.
+    assert!(
+        matches("saddr: {not: 198.51.100.0/24}", &four) && !matches("saddr: {not: 198.51.100.0/24}", &six)
+    );
+    assert!(!matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &four));
+    assert!(matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &six));
+    assert!(matches("{protocol: {not: udp}, iif: {not: lo}, class: {not: [udp, echo]}}", &six));
+    assert!(!matches("{protocol: {not: udp}, iif: {not: eth*}}", &six));
+}
+
+#[test]
+fn negated_parts_hold_all_at_once_and_stand_beside_others_and_within_not() {
+    let matches = |text: &str, port| read_text(text).unwrap().matches(&syn("192.0.2.7", port), None);
+    let both = "{dport: {not: 22}, saddr: {not: 198.51.100.0/24}}";
+    assert!(matches(both, 23) && !matches(both, 22));
+    let excepted = "{protocol: tcp, not: [{saddr: {not: 198.51.100.0/24}, dport: {not: 22}}]}";
+    assert!(matches(excepted, 22) && !matches(excepted, 23));
 }
 
 #[test]
@@ -213,7 +255,10 @@ fn parts_hold(filter: &Filter, of: &Observation<'_>, class: Option<Class>) -> Ve
         filter.length.is_empty()
             || filter.length.iter().any(|r| *r.start() <= p.length && p.length <= *r.end()),
         filter.dont_fragment.is_none() || p.saddr.is_ipv4() && filter.dont_fragment == Some(p.dont_fragment),
-        filter.icmp_type.is_empty() || icmp.is_some_and(|icmp| filter.icmp_type.contains(&icmp.kind)),
+        filter.icmp_type.is_empty()
+            || icmp.is_some_and(|icmp| {
+                filter.icmp_type.iter().any(|range| *range.start() <= icmp.kind && icmp.kind <= *range.end())
+            }),
         filter.fragment.is_none() || filter.fragment == Some(p.fragment.is_some()),
         filter.pkttype.is_empty() || filter.pkttype.contains(&of.pkttype),
         filter.log_prefix.is_empty()
@@ -329,7 +374,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         few((0u8..4, 0u8..4).prop_map(|(a, b)| a.min(b)..=a.max(b))),
         few((20u32..24).prop_map(|length| length..=length + 1)),
         prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)],
-        few(0u8..3),
+        few((0u8..3, 0u8..3).prop_map(|(a, b)| a.min(b)..=a.max(b))),
         prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)],
         few(prop::sample::select(vec![Pkttype::Unicast, Pkttype::Broadcast])),
         few(prop::sample::select(vec!["nfban:".to_owned(), "x".to_owned()])),
