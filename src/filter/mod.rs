@@ -1,5 +1,6 @@
 //! Which packets are meant, in the words of nftables: shared by rules (`match`) and configuration (`ignore`).
 
+mod filters;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::filters::Filters;
 pub use self::read::read;
 use crate::detect::class::is_raw;
 use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};

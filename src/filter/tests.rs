@@ -422,3 +422,17 @@ proptest! {
         prop_assert!(Filter::default().matches(&of, class));
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn many_filters_match_what_one_of_them_matches(
+        filters in prop_oneof![prop::collection::vec(filter(), 0..5), prop::collection::vec(filter(), 60..140)],
+        of in observation(),
+        class in prop::option::of(class()),
+    ) {
+        let one = filters.iter().any(|filter| filter.matches(&of, class));
+        prop_assert_eq!(filters.into_iter().collect::<Filters>().matches(&of, class), one);
+    }
+}
