@@ -13,7 +13,8 @@
 //! Two shells drive the core: [`daemon`] with the kernel's packets and clocks, [`replay`] with recorded ones and a dry
 //! run. [`setup`] makes the same engine for both of [`config`]uration and [`host`] facts; [`filter`] is shared by rules
 //! and configuration, [`address`] and [`time`] by all. [`cli`] is the command line, which talks to the daemon over
-//! [`control`]; [`netlink`] is how sockets to the kernel are read and written; [`demo`] shows the whole.
+//! [`control`]; [`netlink`] is how sockets to the kernel are read and written; [`demo`] shows the whole. [`import`] makes
+//! configurations of those of other programs.
 //!
 //! `ARCHITECTURE.md` tells the life of a packet with the names of its functions, `docs/detection.md` what is evidence.
 
@@ -32,6 +33,7 @@ pub mod engine;
 pub mod event;
 pub mod filter;
 pub mod host;
+pub mod import;
 pub mod netlink;
 pub mod packet;
 pub mod replay;

@@ -65,7 +65,7 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
                 ports.insert(protocol, port);
                 ports
             }),
-            ignore: config.ignore.clone(),
+            ignore: config.ignore.iter().cloned().collect(),
         },
         widths: Widths {
             on_link: host.on_link.iter().map(|(net, _)| *net).collect(),

@@ -38,6 +38,10 @@ fn incident(source: &str, destination: &str, ports: &[u16]) -> Incident {
         addresses: 1,
         packets: 1,
         bytes: 60,
+        port_ranges: Vec::new(),
+        source_ports: Vec::new(),
+        distinct_source_ports: 0,
+        tool: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod bans;
 mod check;
 pub mod demo;
 pub mod exit;
+mod import;
 mod reload;
 pub mod replay;
 mod ruleset;
@@ -80,6 +81,7 @@ pub enum Command {
     Ban(ban::Arguments),
     Unban(unban::Arguments),
     Ruleset(ruleset::Arguments),
+    Import(import::Arguments),
     Reload(reload::Arguments),
 }
 
@@ -158,6 +160,7 @@ impl Command {
             Self::Ban(arguments) => ban::run(arguments, session),
             Self::Unban(arguments) => unban::run(arguments, session),
             Self::Ruleset(arguments) => ruleset::run(arguments, session),
+            Self::Import(arguments) => import::run(arguments, session),
             Self::Reload(arguments) => reload::run(arguments, session),
         }
     }

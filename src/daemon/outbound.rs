@@ -53,7 +53,7 @@ impl Searches {
         if self.running {
             return Some(format!("{who}, this host; another scan's process is still being looked for"));
         }
-        match self.search(incident.clone(), who) {
+        match self.search(incident.as_ref().clone(), who) {
             Ok(()) => {
                 self.running = true;
                 None
@@ -99,7 +99,7 @@ mod tests {
 
     fn incident(rule: &str, source: &str) -> Event {
         let now = Stamp { boot: std::time::Duration::ZERO, wall_us: 0 };
-        Event::Incident(Incident {
+        Event::Incident(Box::new(Incident {
             id: IncidentId(1),
             rule: rule.to_owned(),
             source: source.parse().unwrap(),
@@ -115,7 +115,11 @@ mod tests {
             addresses: 1,
             packets: 1,
             bytes: 60,
-        })
+            port_ranges: Vec::new(),
+            source_ports: Vec::new(),
+            distinct_source_ports: 0,
+            tool: None,
+        }))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::address::AddressSet;
-use crate::filter::{Class, Filter};
+use crate::filter::{Class, Filters};
 use crate::packet::{
     Fragment, Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol,
 };
@@ -120,7 +120,7 @@ pub struct Surroundings {
     /// Ports that something listens on here: no evidence where the firewall has not judged the packet.
     pub listening: Ports,
     /// The administrator's `ignore` filters.
-    pub ignore: Vec<Filter>,
+    pub ignore: Filters,
 }
 
 /// Source ports from which the answers of well-known services come; below 1024 all of them.
@@ -186,9 +186,7 @@ pub fn judge(
     match judgement {
         Evidence(class) if accepted && class != Class::Syn => Exempt(Exemption::Accepted),
         // A packet that is no evidence anyway is not worth the walk over the filters.
-        Evidence(class) if ours.ignore.iter().any(|filter| filter.matches(observation, Some(class))) => {
-            Exempt(Exemption::Ignored)
-        }
+        Evidence(class) if ours.ignore.matches(observation, Some(class)) => Exempt(Exemption::Ignored),
         other => other,
     }
 }

@@ -229,7 +229,7 @@ const READINGS: [Reading; 14] = [
             Transport::Icmp(icmp) => Some(icmp.kind.into()),
             _ => None,
         },
-        allowed: |f| numbers(f.icmp_type.iter().copied()),
+        allowed: |f| ranges(&f.icmp_type),
     },
     Reading {
         value: |o| o.packet.saddr.is_ipv4().then(|| u128::from(o.packet.dont_fragment)),

@@ -24,7 +24,7 @@ fn surroundings() -> Surroundings {
         broadcasts: ["203.0.113.255/32".parse().unwrap()].into_iter().collect(),
         services: super::class::Ports::new(&[(protocol::TCP, 443..=443), (protocol::UDP, 51820..=51820)]),
         listening: super::class::Ports::new(&[(protocol::TCP, 8080..=8080)]),
-        ignore: Vec::new(),
+        ignore: crate::filter::Filters::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which packets are meant, in the words of nftables: shared by rules (`match`) and configuration (`ignore`).
 
+mod filters;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::filters::Filters;
 pub use self::read::{read, read_match};
 use crate::detect::class::is_raw;
 use crate::packet::{Fault, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
@@ -101,7 +103,7 @@ pub struct Filter {
     pub length: Vec<RangeInclusive<u32>>,
     pub dont_fragment: Option<bool>,
     /// Types of ICMP or ICMPv6.
-    pub icmp_type: Vec<u8>,
+    pub icmp_type: Vec<RangeInclusive<u8>>,
     pub fragment: Option<bool>,
     /// What is wrong with a fragment.
     pub fault: Vec<Fault>,
@@ -164,7 +166,7 @@ impl Filter {
         let flagged = |&(value, mask): &(u16, u16)| flags.is_some_and(|TcpFlags(bits)| bits & mask == value);
         one_holds(&self.tcp_flags, flagged)
             && one_holds(&self.tcp_sequence, |wanted| sequence == Some(*wanted))
-            && one_holds(&self.icmp_type, |wanted| icmp == Some(*wanted))
+            && one_holds(&self.icmp_type, |range| icmp.is_some_and(|kind| range.contains(&kind)))
     }
 }
 

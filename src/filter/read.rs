@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::{Class, Filter};
 use crate::config::names::{self, ICMP_TYPES, ICMPV6_TYPES};
 use crate::config::read::{Keys, Report};
@@ -11,12 +13,12 @@ use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
-    filter(node, what, Traps::Refused, report)
+    with_exceptions(node, what, Traps::Refused, report)
 }
 
 /// Reads the filter of a rule, whose `dport` may list `traps`.
 pub fn read_match(node: &Node, report: &mut Report<'_>) -> Option<Filter> {
-    filter(node, "`match`", Traps::Known, report)
+    with_exceptions(node, "`match`", Traps::Known, report)
 }
 
 /// Whether the compiler of rules will put the configured traps in.
@@ -26,27 +28,109 @@ enum Traps {
     Refused,
 }
 
-fn filter(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
-    let mut keys = report.keys(node, what)?;
-    let before = keys.is_empty();
-    let mut filter = parts(&mut keys, traps, report);
-    if let Some(node) = keys.take("not") {
-        filter.not = report.list(node, |node, report| {
-            let mut keys = report.keys(node, "`not`")?;
-            let empty = keys.is_empty();
-            let filter = parts(&mut keys, Traps::Refused, report);
+fn with_exceptions(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
+    filter(node, what, traps, report, |keys, filter, report| {
+        if let Some(node) = keys.take("not") {
+            // `not` does not stand within `not`: negated parts say the same, and can be read.
+            let nots = report
+                .list(node, |node, report| self::filter(node, "`not`", Traps::Refused, report, |_, _, _| ()));
+            filter.not.extend(nots);
+        }
+    })
+}
+
+fn filter(
+    node: &Node,
+    what: &'static str,
+    traps: Traps,
+    report: &mut Report<'_>,
+    rest: impl FnOnce(&mut Keys<'_>, &mut Filter, &mut Report<'_>),
+) -> Option<Filter> {
+    report.keys(node, what)?;
+    let (node, negated) = apart(node);
+    let mut keys = report.keys(&node, what)?;
+    let empty = keys.is_empty() && negated.is_empty();
+    let mut filter = plain(&mut keys, traps, report);
+    for node in &negated {
+        if let Some(mut keys) = report.keys(node, what) {
+            let not = plain(&mut keys, Traps::Refused, report);
             keys.finish(report);
-            refuse_empty(empty, node, "`not`", report);
-            Some(filter)
-        });
+            filter.exclude(not);
+        }
     }
+    rest(&mut keys, &mut filter, report);
     keys.finish(report);
-    refuse_empty(before, node, what, report);
+    refuse_empty(empty, &node, what, report);
     Some(filter)
 }
 
-/// Everything but `not`, which does not nest.
-fn parts(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> Filter {
+/// The filter without its negated parts (`dport: {not: 22}`), and for each of them the filter that it negates. That
+/// one keeps the protocol, which tells what the name of an ICMP type means.
+fn apart(node: &Node) -> (Node, Vec<Node>) {
+    let Value::Map(entries) = &node.value else { return (node.clone(), Vec::new()) };
+    let of = |entries| Node { value: Value::Map(entries), ..node.clone() };
+    let (mut plain, mut negated) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match negation(entry) {
+            Some(part) => negated.push(part),
+            None => plain.push(entry.clone()),
+        }
+    }
+    let protocol = plain.iter().find(|entry| entry.key == "protocol");
+    let negated = negated.into_iter().map(|part| match protocol {
+        Some(protocol) if part.key == "icmp-type" => of(vec![protocol.clone(), part]),
+        _ => of(vec![part]),
+    });
+    let negated = negated.collect();
+    (of(plain), negated)
+}
+
+/// `KEY: {not: VALUE}` as `KEY: VALUE`.
+fn negation(entry: &Entry) -> Option<Entry> {
+    let Value::Map(inner) = &entry.node.value else { return None };
+    match inner.as_slice() {
+        [not] if not.key == "not" && entry.key != "not" => {
+            Some(Entry { node: not.node.clone(), ..entry.clone() })
+        }
+        _ => None,
+    }
+}
+
+impl Filter {
+    /// Takes away what `not` matches. As in nft, where `tcp dport != 22` asks for a TCP packet and `ip saddr != …` for
+    /// IPv4, what is left has what was asked for.
+    fn exclude(&mut self, not: Self) {
+        let ports = |negated: &[RangeInclusive<u16>], here: &mut Vec<RangeInclusive<u16>>| {
+            if !negated.is_empty() && here.is_empty() {
+                here.push(0..=u16::MAX);
+            }
+        };
+        ports(&not.sport, &mut self.sport);
+        ports(&not.dport, &mut self.dport);
+        families(&not.saddr, &mut self.saddr);
+        families(&not.daddr, &mut self.daddr);
+        if !not.icmp_type.is_empty() && self.icmp_type.is_empty() {
+            self.icmp_type.push(0..=u8::MAX);
+        }
+        if !(not.tcp_flags.is_empty() && not.tcp_sequence.is_empty()) && self.tcp_flags.is_empty() {
+            self.tcp_flags.push((0, 0));
+        }
+        self.not.push(not);
+    }
+}
+
+/// All addresses of the families that are named.
+fn families(negated: &[IpNet], here: &mut Vec<IpNet>) {
+    let all = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    for family in all {
+        if negated.iter().any(|network| family.contains(network)) && !here.contains(&family) {
+            here.push(family);
+        }
+    }
+}
+
+/// Every part that is not negated.
+fn plain(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> Filter {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     let verdicts = Verdict::ALL.map(|verdict| (verdict.as_str(), verdict));
     let pkttypes =
@@ -165,7 +249,7 @@ fn interface(text: &str) -> Result<String, Wrong> {
 }
 
 /// Names mean different numbers in ICMP and ICMPv6: `protocol` says which is meant.
-fn icmp_type(protocols: &[u8]) -> impl Fn(&str) -> Result<u8, Wrong> + use<> {
+fn icmp_type(protocols: &[u8]) -> impl Fn(&str) -> Result<RangeInclusive<u8>, Wrong> + use<> {
     let table = match protocols {
         [protocol::ICMP] => Some(ICMP_TYPES),
         [protocol::ICMPV6] => Some(ICMPV6_TYPES),
@@ -173,8 +257,7 @@ fn icmp_type(protocols: &[u8]) -> impl Fn(&str) -> Result<u8, Wrong> + use<> {
     };
     move |text| {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            let wrong = || Wrong::new(format!("`{text}` is no ICMP type"), "the numbers are 0 to 255");
-            return text.parse().map_err(|_| wrong());
+            return values::range(text, "ICMP type");
         }
         let table = table.ok_or_else(|| {
             Wrong::new(
@@ -182,7 +265,9 @@ fn icmp_type(protocols: &[u8]) -> impl Fn(&str) -> Result<u8, Wrong> + use<> {
                 "add `protocol: icmp` or `protocol: icmpv6`, or write the number",
             )
         })?;
-        names::number(table, text).ok_or_else(|| Wrong::unknown("ICMP type", text, &names::names(table)))
+        let number = names::number(table, text)
+            .ok_or_else(|| Wrong::unknown("ICMP type", text, &names::names(table)))?;
+        Ok(number..=number)
     }
 }
 

@@ -76,7 +76,7 @@ fn every_part_reads_in_the_words_of_nft() {
         ttl: vec![60..=64, 255..=255],
         length: vec![40..=40, 60..=u32::MAX],
         dont_fragment: Some(true),
-        icmp_type: vec![8],
+        icmp_type: vec![8..=8],
         fragment: Some(false),
         fault: vec![Fault::Overlap, Fault::Tiny],
         raw: Some(true),
@@ -92,9 +92,9 @@ fn every_part_reads_in_the_words_of_nft() {
 #[test]
 fn the_name_of_an_icmp_type_depends_on_the_protocol() {
     let types = |text| read_text(text).map(|filter| filter.icmp_type);
-    assert_eq!(types("{protocol: icmp, icmp-type: [echo-request, 13]}"), Ok(vec![8, 13]));
-    assert_eq!(types("{protocol: icmpv6, icmp-type: echo-request}"), Ok(vec![128]));
-    assert_eq!(types("{icmp-type: [8, 128]}"), Ok(vec![8, 128]));
+    assert_eq!(types("{protocol: icmp, icmp-type: [echo-request, 13]}"), Ok(vec![8..=8, 13..=13]));
+    assert_eq!(types("{protocol: icmpv6, icmp-type: echo-request}"), Ok(vec![128..=128]));
+    assert_eq!(types("{icmp-type: [8, 130-132, 200-]}"), Ok(vec![8..=8, 130..=132, 200..=255]));
     assert!(types("{icmp-type: echo-request}").is_err());
     assert!(types("{protocol: [icmp, icmpv6], icmp-type: echo-request}").is_err());
     assert!(types("{protocol: icmpv6, icmp-type: timestamp-request}").is_err());
@@ -114,6 +114,13 @@ fn a_filter_that_matches_everything_or_nothing_is_refused() {
         "{fragment: }",
         "[tcp]",
         "tcp",
+        "{dport: {not: }}",
+        "{dport: {not: []}}",
+        "{dport: {not: 22, 23: }}",
+        "{dport: {not: {not: 22}}}",
+        "{protocol: tcp, icmp-type: {not: 8}}",
+        "{fragment: {not: {fragment: true}}}",
+        "{icmp-type: {not: echo-request}}",
     ] {
         assert!(read_text(text).is_err(), "{text}");
     }
@@ -158,6 +165,41 @@ fn not_excludes_what_any_of_its_filters_matches() {
     assert!(filter.matches(&syn("192.0.2.7", 23), None));
     assert!(filter.matches(&syn("198.51.100.7", 22), None));
     assert!(!filter.matches(&Observation { iif: "lo", ..syn("192.0.2.7", 23) }, None));
+}
+
+#[test]
+fn a_negated_part_asks_for_a_packet_that_has_something_else_there() {
+    let matches = |text: &str, of: &Observation<'_>| read_text(text).unwrap().matches(of, Some(Class::Syn));
+    let mut ping = syn("192.0.2.7", 0);
+    ping.packet.protocol = 1;
+    ping.packet.transport = Transport::Icmp(Icmp { kind: 8, code: 0 });
+    let (four, six) = (syn("192.0.2.7", 22), syn("2001:db8::7", 22));
+
+    assert!(matches("dport: {not: [23, 80-]}", &four) && !matches("dport: {not: [ssh, 80-]}", &four));
+    assert!(!matches("dport: {not: 22}", &ping));
+    assert!(matches("icmp-type: {not: [0, 9-255]}", &ping) && !matches("icmp-type: {not: 0-8}", &ping));
+    assert!(!matches("icmp-type: {not: 0}", &four));
+    assert!(!matches("{protocol: icmp, icmp-type: {not: echo-request}}", &ping));
+    assert!(
+        matches("tcp-flags: {not: [fin, rst]}", &four) && !matches("tcp-flags: {not: [fin, rst]}", &ping)
+    );
+    // IPv6 has no IPv4 source to be another.
+    assert!(
+        matches("saddr: {not: 198.51.100.0/24}", &four) && !matches("saddr: {not: 198.51.100.0/24}", &six)
+    );
+    assert!(!matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &four));
+    assert!(matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &six));
+    assert!(matches("{protocol: {not: udp}, iif: {not: lo}, class: {not: [udp, echo]}}", &six));
+    assert!(!matches("{protocol: {not: udp}, iif: {not: eth*}}", &six));
+}
+
+#[test]
+fn negated_parts_hold_all_at_once_and_stand_beside_others_and_within_not() {
+    let matches = |text: &str, port| read_text(text).unwrap().matches(&syn("192.0.2.7", port), None);
+    let both = "{dport: {not: 22}, saddr: {not: 198.51.100.0/24}}";
+    assert!(matches(both, 23) && !matches(both, 22));
+    let excepted = "{protocol: tcp, not: [{saddr: {not: 198.51.100.0/24}, dport: {not: 22}}]}";
+    assert!(matches(excepted, 22) && !matches(excepted, 23));
 }
 
 #[test]
@@ -215,7 +257,10 @@ fn parts_hold(filter: &Filter, of: &Observation<'_>, class: Option<Class>) -> Ve
         filter.length.is_empty()
             || filter.length.iter().any(|r| *r.start() <= p.length && p.length <= *r.end()),
         filter.dont_fragment.is_none() || p.saddr.is_ipv4() && filter.dont_fragment == Some(p.dont_fragment),
-        filter.icmp_type.is_empty() || icmp.is_some_and(|icmp| filter.icmp_type.contains(&icmp.kind)),
+        filter.icmp_type.is_empty()
+            || icmp.is_some_and(|icmp| {
+                filter.icmp_type.iter().any(|range| *range.start() <= icmp.kind && icmp.kind <= *range.end())
+            }),
         filter.fragment.is_none() || filter.fragment == Some(p.fragment.is_some()),
         filter.fault.is_empty() || of.fault.is_some_and(|fault| filter.fault.contains(&fault)),
         filter.pkttype.is_empty() || filter.pkttype.contains(&of.pkttype),
@@ -337,7 +382,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         few((0u8..4, 0u8..4).prop_map(|(a, b)| a.min(b)..=a.max(b))),
         few((20u32..24).prop_map(|length| length..=length + 1)),
         prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)],
-        few(0u8..3),
+        few((0u8..3, 0u8..3).prop_map(|(a, b)| a.min(b)..=a.max(b))),
         prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)],
         few(prop::sample::select(vec![Pkttype::Unicast, Pkttype::Broadcast])),
         few(prop::sample::select(vec!["nfban:".to_owned(), "x".to_owned()])),
@@ -384,5 +429,19 @@ proptest! {
         prop_assert_eq!(filter.matches(&of, class), oracle(&filter, &of, class));
         prop_assert_eq!(filter.is_empty(), filter == Filter::default());
         prop_assert!(Filter::default().matches(&of, class));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn many_filters_match_what_one_of_them_matches(
+        filters in prop_oneof![prop::collection::vec(filter(), 0..5), prop::collection::vec(filter(), 60..140)],
+        of in observation(),
+        class in prop::option::of(class()),
+    ) {
+        let one = filters.iter().any(|filter| filter.matches(&of, class));
+        prop_assert_eq!(filters.into_iter().collect::<Filters>().matches(&of, class), one);
     }
 }
