@@ -104,6 +104,11 @@ impl Open {
         self.bytes = self.bytes.saturating_add(u64::from(probe.length));
     }
 
+    /// Keeps it open for what belongs to it and is counted elsewhere: fragments, whose packet comes when it is whole.
+    pub(super) fn touch(&mut self, at: Stamp) {
+        self.last_seen = at;
+    }
+
     /// Names it, once its first packet is known. What is known then is what its opening tells.
     pub(super) fn identify(&mut self) {
         self.id = identity(&self.name, &self.key, self.first_seen);

@@ -362,10 +362,14 @@ impl Detector {
         for number in asked {
             let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             let Some(rule) = rules.rules.get(open.rule) else { continue };
-            // A fragment's class says nothing of the scan it is a part of.
             let of_class = rule.classes.contains(arrival.class) && !rule.is_narrow();
             let matches = mask.contains(open.rule);
-            let owns = rule.owns() && (matches || of_class || arrival.class == Class::Fragment);
+            if rule.owns() && arrival.class == Class::Fragment && !matches {
+                // A scan that comes in fragments is still the scan it is.
+                open.touch(arrival.probe.at);
+                return Some(number);
+            }
+            let owns = rule.owns() && (matches || of_class);
             if !owns && !matches {
                 continue;
             }
