@@ -16,6 +16,8 @@ mod captures;
 mod command;
 #[path = "replay/golden.rs"]
 mod golden;
+#[path = "replay/judged.rs"]
+mod judged;
 #[path = "replay/output.rs"]
 mod output;
 #[path = "replay/text.rs"]
