@@ -3,7 +3,7 @@
 #
 #     far ── hop2 ── hop1 ── world ── home
 #
-# home    what we protect: 198.51.100.5 and 2001:db8:1::5, besides .20–.59 and ::20–::47 of the same prefixes
+# home    what we protect: 198.51.100.5 and 2001:db8:1::5, besides .20–.219 and ::20–::e7 of the same prefixes
 # world   198.51.100.7 and 2001:db8:1::7 on home's own link, and its gateway
 # far     who comes from the Internet, four hops away: every address of 203.0.113.0/24, 192.0.2.0/24 and 2001:db8:7::/48,
 #         of which 203.0.113.7 and 2001:db8:7::7 are used where a tool does not choose
@@ -89,12 +89,14 @@ ip -n "$hop2" route add blackhole default
 
 v4=198.51.100.5
 v6=2001:db8:1::5
-for number in $(seq 20 59); do
+for number in $(seq 20 219); do
     ip -n "$home" address add "198.51.100.$number/32" dev up0
     ip -n "$home" address add "2001:db8:1::$(printf %x $((number + 12)))/128" dev up0 nodad
 done
-hosts4=198.51.100.20-59 # nmap's way to write a range
+# Forty of them, as nmap writes a range; and all.
+hosts4=198.51.100.20-59
 hosts6="$(for number in $(seq 32 71); do printf '2001:db8:1::%x ' "$number"; done)"
+all6="$(for number in $(seq 32 231); do printf '2001:db8:1::%x ' "$number"; done)"
 
 within() { # NAMESPACE COMMAND...
     namespace=$1

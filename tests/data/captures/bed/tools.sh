@@ -11,10 +11,11 @@ mass6() {
         --rate 200 --wait 1 "$@"
 }
 
-# zmap_sweep OPTIONS...   every address of 198.51.100.0/26, of which home has forty
+# zmap_sweep PREFIX OPTIONS...   every address of the prefix, whether home has it or not
 zmap_sweep() {
-    printf '198.51.100.0/26\n' >"$work/allow"
+    echo "$1" >"$work/allow"
     : >"$work/deny"
+    shift
     from_far zmap --interface=up0 --source-ip=203.0.113.7 --gateway-mac="$gateway_mac" --rate=100 --cooldown-time=1 \
         --whitelist-file="$work/allow" --blacklist-file="$work/deny" --output-file=/dev/null "$@"
 }

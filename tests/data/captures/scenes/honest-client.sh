@@ -47,6 +47,9 @@ stretch=
 record monitor.ether from_far ping -c 60 -i 0.2 $v4
 record monitor-ipv6.ether from_far ping -6 -c 60 -i 0.2 $v6
 
+# A proxy before home opens a connection for each request: 700 in some seconds.
+record busy-proxy.nflog from_far $python bed/peers.py connect $v4 443 203.0.113.7 700 0
+
 # A crawler visits twelve hosts of ours.
 crawl() { visit_home "http://198.51.100.[20-31]:443/"; }
 both crawler crawl

@@ -56,6 +56,13 @@ calls() {
 }
 both late-calls calls 6
 record late-calls-many.nflog calls 14
+# Twenty-five calls over six days, each on a port of its own, with one peer.
+calls_of_a_week() {
+    for call in $(seq 25); do hping --udp -k -s 51000 -p $((40000 + 7 * call)) -d 172 -c 2 -i u20000 $v4; done
+}
+stretch=20000
+record late-calls-week.nflog calls_of_a_week
+stretch=
 
 storm() {
     hping -R -s 443 -k -p ++40000 -c 60 -i u5000 $v4
@@ -78,7 +85,7 @@ path_mtu() {
     head -c 40000 /dev/zero >"$work/much"
     from_home curl -s -m 2 --data-binary "@$work/much" http://203.0.113.7/
     from_home curl -s -m 2 --data-binary "@$work/much" "http://[2001:db8:7::7]/"
-    from_home ping -c 5 -i 0.2 -M do -s 1400 203.0.113.7
+    from_home ping -c 5 -i 0.2 -M "do" -s 1400 203.0.113.7
     ip -n "$hop1" link set out0 mtu 1500
 }
 record path-mtu.ether path_mtu

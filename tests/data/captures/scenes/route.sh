@@ -7,6 +7,7 @@ record traceroute-icmp.ether trace -I $v4
 record traceroute-icmp-ipv6.ether trace -6 -I $v6
 both traceroute-tcp trace -T -p 81 $v4
 both traceroute-tcp-ipv6 trace -6 -T -p 81 $v6
+record traceroute-tcp-open.nflog trace -T -p 80 $v4
 record mtr-icmp.ether from_far mtr -n -r -c 4 -i 0.3 $v4
 both mtr-udp from_far mtr -n -r -u -c 4 -i 0.3 $v4
 both mtr-tcp from_far mtr -n -r -T -P 81 -c 4 -i 0.3 $v4

@@ -17,13 +17,13 @@ record nmap-sn-echo-ipv6.ether from_far nmap -6 -n -sn -PE $hosts6
 both nmap-sn from_far nmap -n -sn $hosts4
 
 # One closed port of forty hosts.
-both zmap-8080 zmap_sweep -p 8080
+both zmap-8080 zmap_sweep 198.51.100.0/26 -p 8080
 both masscan-sweep mass -p 3390 198.51.100.20-198.51.100.59
 both sweep-ipv6 probe -6 -sS -p 8081 $hosts6
 both udp-sweep probe -sU -p 161 $hosts4
 both nbtscan from_far nbtscan -v 198.51.100.20-59
 
-# One open port of forty hosts: nothing is refused.
-record zmap-443-open.nflog zmap_sweep -p 443
-record masscan-22-open.nflog mass -p 22 198.51.100.20-198.51.100.59
-record sweep-443-open-ipv6.nflog probe -6 -sT -p 443 $hosts6
+# One open port of all hosts: nothing is refused.
+record zmap-443-open.nflog zmap_sweep 198.51.100.0/24 -p 443
+record masscan-22-open.nflog mass -p 22 198.51.100.0/24
+record sweep-443-open-ipv6.nflog probe -6 -sT -p 443 $all6
