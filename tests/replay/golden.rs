@@ -50,7 +50,7 @@ fn golden_a_scan_is_told_and_acted_on_as_a_whole() {
         }
         scans += 1;
         let told = case.replay();
-        assert!(case.agrees(&told.rules()), "{name}: {:?}", told.rules());
+        assert!(case.agrees(&told.rules()), "{name}: {:?} and not {}", told.rules(), case.judgement);
         let v6 = name.contains("ipv6");
         let (source, destination) =
             if v6 { ("2001:db8:1::/64", "2001:db8:1::5") } else { ("198.51.100.7", "198.51.100.5") };

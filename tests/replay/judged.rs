@@ -9,10 +9,19 @@ use super::bed::{Told, data, run};
 pub struct Case {
     pub name: String,
     pub path: PathBuf,
-    /// For each incident the names that are right.
-    incidents: Vec<Vec<String>>,
+    /// As written.
+    pub judgement: String,
+    incidents: Vec<Incident>,
     /// Of `nfban replay`, besides the capture.
     arguments: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Incident {
+    /// Either is right.
+    rules: Vec<String>,
+    /// A known false alarm: better if it is not told.
+    known_false: bool,
 }
 
 impl Case {
@@ -26,11 +35,11 @@ impl Case {
     pub fn agrees(&self, told: &[String]) -> bool {
         let mut left = told.to_vec();
         // Where several names are right, those are asked last.
-        let mut expected: Vec<&Vec<String>> = self.incidents.iter().collect();
-        expected.sort_by_key(|names| names.len());
-        expected.iter().all(|names| {
-            let found = left.iter().position(|rule| names.contains(rule));
-            found.map(|place| left.remove(place)).is_some()
+        let mut expected: Vec<&Incident> = self.incidents.iter().collect();
+        expected.sort_by_key(|incident| incident.rules.len());
+        expected.iter().all(|incident| {
+            let found = left.iter().position(|rule| incident.rules.contains(rule));
+            found.map(|place| left.remove(place)).is_some() || incident.known_false
         }) && left.is_empty()
     }
 }
@@ -56,6 +65,7 @@ fn case(line: &str) -> Case {
             .into_iter()
             .find_map(|ending| file(&format!("{name}{ending}")))
             .unwrap_or_else(|| panic!("{name} was not captured")),
+        judgement: incidents.to_owned(),
         incidents: incidents.split(',').filter(|&incident| incident != "none").flat_map(incident).collect(),
         arguments: words
             .map(|word| file(word).map_or_else(|| word.to_owned(), |path| path.to_str().unwrap().to_owned()))
@@ -63,10 +73,12 @@ fn case(line: &str) -> Case {
     }
 }
 
-/// `tcp-fin-scan`, `4*tcp-syn-scan`, `host-sweep|tcp-port-scan`.
-fn incident(text: &str) -> Vec<Vec<String>> {
+/// `tcp-fin-scan`, `4*tcp-syn-scan`, `host-sweep|tcp-port-scan`, `udp-scan?`.
+fn incident(text: &str) -> Vec<Incident> {
     let (times, names) = text.split_once('*').unwrap_or(("1", text));
-    vec![names.split('|').map(str::to_owned).collect(); times.parse().unwrap()]
+    let (names, known_false) = names.strip_suffix('?').map_or((names, false), |names| (names, true));
+    let rules = names.split('|').map(str::to_owned).collect();
+    vec![Incident { rules, known_false }; times.parse().unwrap()]
 }
 
 #[test]
