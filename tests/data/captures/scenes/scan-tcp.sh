@@ -17,6 +17,8 @@ both nmap-source-port-443 probe -g 443 -sS -p $few $v4
 both nmap-data-length probe --data-length 200 -sS -p $few $v4
 # To unprivileged ports that nobody is known to attack: twelve make a scan.
 both nmap-high-ports probe -sT -p 20000-20015 $v4
+# Cut into fragments of eight octets, which the firewall logs too before it puts them together.
+record nmap-f.nflog probe -f -sS -p $few $v4
 # 0.4 s between probes.
 both nmap-T2 probe -T2 -sS -p 1-16 $v4
 # What the system is and what runs there; its own probes of odd flags are part of the one scan.
