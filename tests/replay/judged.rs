@@ -96,3 +96,15 @@ fn every_capture_is_judged_once() {
         .collect();
     assert_eq!(captured, distinct);
 }
+
+#[test]
+fn golden_every_scan_is_one_incident_of_its_rule_and_honest_traffic_none() {
+    let mut wrong = String::new();
+    for case in cases() {
+        let told = case.replay().rules();
+        if !case.agrees(&told) {
+            wrong += &format!("{}: {told:?} and not {}\n", case.name, case.judgement);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
