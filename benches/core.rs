@@ -106,7 +106,7 @@ impl Core {
         for source in 0..sources {
             (0..PORTS).for_each(|visit| core.take(&packet(source, visit)));
         }
-        assert_eq!(core.detector.occupancy().tracked, sources, "every source is tracked");
+        assert_eq!(core.detector.occupancy()[0].tracked, sources, "every source is tracked");
         core
     }
 
@@ -121,6 +121,7 @@ impl Core {
             iif: "eth0",
             oif: "",
             prefix: b"nfban:refused",
+            fault: None,
         };
         let _ = black_box(self.detector.observe(&observation, at));
     }
@@ -197,13 +198,14 @@ fn other_networks(n: u16) -> Filter {
 }
 
 /// Room for 100,000 tracked sources; the default has room for fewer.
-const ROOM: Capacity = Capacity { probation: 98_304, tracked: 131_072 };
+const ROOM: Capacity = Capacity { probation: 98_304, tracked: 131_072, sightings: 2_000_000 };
 
 /// What `count` runs: enough tracked sources that the table works as a full one, few enough for an emulator.
 fn count(workload: &str, packets: usize) {
     const SOURCES: u32 = 2_000;
     let run = |rules: &[Rule], next: &mut dyn FnMut() -> Octets| {
-        let mut core = Core::knowing(SOURCES, rules, Capacity { probation: 4_096, tracked: 4_096 });
+        let mut core =
+            Core::knowing(SOURCES, rules, Capacity { probation: 4_096, tracked: 4_096, sightings: 65_536 });
         (0..packets).for_each(|_| core.take(&next()));
     };
     match workload {
@@ -306,7 +308,7 @@ fn print_forged() {
     let forged_ns = core.ns(BATCHES, forged());
     let ratio = format!("{:.2} x; goal: at most 3 x", forged_ns / known_ns);
     row("each from a source never seen before, ns a packet", &format!("{forged_ns:.1}"), &ratio);
-    assert_eq!(core.detector.occupancy().tracked, SOURCES, "no known source was pushed out");
+    assert_eq!(core.detector.occupancy()[0].tracked, SOURCES, "no known source was pushed out");
     let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
     row("resident memory of the known sources, MiB", &mib(filled.saturating_sub(before)), "");
     let grown = resident_kib().saturating_sub(before);

@@ -238,6 +238,36 @@ impl Pkttype {
     }
 }
 
+/// What is wrong with a fragment, seen beside the other fragments of its packet before they are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// It covers octets that another fragment has given already, without being its repeat (RFC 5722, RFC 3128).
+    Overlap,
+    /// It ends past the 65535 octets that a packet can have.
+    Oversized,
+    /// It covers exactly the octets of another fragment.
+    Duplicate,
+    /// So short that the transport header is cut apart (RFC 1858 section 3).
+    Tiny,
+}
+
+impl Fault {
+    /// All faults, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Overlap, Self::Oversized, Self::Duplicate, Self::Tiny];
+
+    /// The word used in rules.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overlap => "overlap",
+            Self::Oversized => "oversized",
+            Self::Duplicate => "duplicate",
+            Self::Tiny => "tiny",
+        }
+    }
+}
+
 /// A decoded packet with what its capture adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation<'a> {
@@ -253,4 +283,6 @@ pub struct Observation<'a> {
     pub oif: &'a str,
     /// The log prefix, octets from outside: escape before showing.
     pub prefix: &'a [u8],
+    /// What is wrong with it as a fragment; `None` unless the verdict is [`Verdict::Fragment`].
+    pub fault: Option<Fault>,
 }

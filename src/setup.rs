@@ -13,19 +13,14 @@ use crate::detect::rule::Rule;
 use crate::detect::{Ruleset, TooMany};
 use crate::engine::Settings;
 use crate::host::HostFacts;
-use crate::packet::protocol;
 
 /// The rules, compiled with the configured traps.
 ///
 /// # Errors
 /// When they are too many.
 pub fn ruleset(config: &Config, rules: &[Rule]) -> Result<Ruleset, TooMany> {
-    let traps: Vec<u16> = config
-        .traps
-        .iter()
-        .filter(|trap| trap.protocol == protocol::TCP)
-        .flat_map(|trap| trap.ports.clone())
-        .collect();
+    let traps: Vec<(u8, u16)> =
+        config.traps.iter().flat_map(|trap| trap.ports.clone().map(|port| (trap.protocol, port))).collect();
     Ruleset::compile(rules, &traps)
 }
 

@@ -201,6 +201,7 @@ impl Flow {
             iif: "eth0",
             oif: "",
             prefix: b"",
+            fault: None,
         }
     }
 }

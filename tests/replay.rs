@@ -14,6 +14,8 @@ mod bed;
 mod captures;
 #[path = "replay/command.rs"]
 mod command;
+#[path = "replay/fragments.rs"]
+mod fragments;
 #[path = "replay/golden.rs"]
 mod golden;
 #[path = "replay/output.rs"]

@@ -141,8 +141,8 @@ pub struct Status {
     pub evidence: u64,
     /// Packets that could not be decoded, by reason.
     pub undecoded: BTreeMap<String, u64>,
-    /// The table of sources.
-    pub sources: Occupancy,
+    /// How full each bounded table is, by name.
+    pub tables: BTreeMap<String, Occupancy>,
     /// Incidents that are open now.
     pub open_incidents: u64,
     /// Incidents opened since the start.
@@ -187,6 +187,8 @@ pub struct Capture {
 pub struct Occupancy {
     pub used: u64,
     pub capacity: u64,
+    /// How many entries have given way to others since the start.
+    pub evicted: u64,
 }
 
 /// How many bans there are.

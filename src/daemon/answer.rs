@@ -11,7 +11,7 @@ use crate::control::protocol::{
     self, Address, BanCounts, BanRow, Capture, Kernel, Occupancy, Refusal, Reply, Request, Status,
 };
 use crate::decide::{Measure, Standing};
-use crate::detect::Capacity;
+use crate::detect::MAX_OPEN;
 use crate::enforce::Held;
 use crate::report::json;
 use crate::report::target::Target;
@@ -116,8 +116,6 @@ impl Daemon {
             .collect();
         let undecoded: BTreeMap<String, u64> =
             self.captures.undecoded().map(|(why, count)| (why.as_str().to_owned(), count)).collect();
-        let occupancy = self.engine.occupancy();
-        let capacity = Capacity::default();
         let mut rows = self.rows(held);
         let of = |measure: Measure| rows.iter().filter(|row| row.action == measure).count() as u64;
         let bans = BanCounts { ban: of(Measure::Ban), restrict: of(Measure::Restrict) };
@@ -133,10 +131,7 @@ impl Daemon {
             captures,
             evidence: counts.evidence,
             undecoded,
-            sources: Occupancy {
-                used: u64::from(occupancy.probation) + u64::from(occupancy.tracked),
-                capacity: u64::from(capacity.probation) + u64::from(capacity.tracked),
-            },
+            tables: self.tables(),
             open_incidents: self.engine.open_incidents() as u64,
             incidents_total: counts.incidents,
             bans,
@@ -145,6 +140,30 @@ impl Daemon {
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
             recent_bans: rows,
         }))
+    }
+
+    /// How full the engine's tables are.
+    fn tables(&self) -> BTreeMap<String, Occupancy> {
+        let [sources, prefixes] = self.engine.occupancy();
+        let row = |name: &str, used: u32, capacity: u32, evicted: u64| {
+            (name.to_owned(), Occupancy { used: used.into(), capacity: capacity.into(), evicted })
+        };
+        let open = Occupancy {
+            used: self.engine.open_incidents() as u64,
+            capacity: MAX_OPEN as u64,
+            evicted: self.engine.counts().incidents_displaced,
+        };
+        let mut tables = BTreeMap::from([("incidents".to_owned(), open)]);
+        for (name, of) in [("sources", sources), ("prefixes", prefixes)] {
+            let once = format!("{name}-seen-once");
+            let seen = format!("{name}-sightings");
+            tables.extend([
+                row(name, of.tracked, of.capacity.tracked, of.evicted),
+                row(&once, of.probation, of.capacity.probation, of.evicted_once),
+                row(&seen, of.sightings, of.capacity.sightings, 0),
+            ]);
+        }
+        tables
     }
 
     fn kernel(&self) -> Kernel {

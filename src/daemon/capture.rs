@@ -154,6 +154,7 @@ impl Captures {
                 iif,
                 oif,
                 prefix: delivery.prefix,
+                fault: None,
             };
             *undecided |= observation.verdict == Verdict::Undecided;
             engine.observe(&observation, clock::now(), actions);

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use foldhash::HashSet;
 use foldhash::HashSetExt;
 
+use ipnet::IpNet;
+
 use super::Grounds;
 use super::key::SourceKey;
-use super::window::{Probe, Sighting, nanoseconds};
+use super::probe::{Probe, Sighting, nanoseconds};
 use crate::decide::{Evidence, Response};
 use crate::event::{self, IncidentId};
 use crate::time::Stamp;
@@ -60,22 +62,17 @@ impl Open {
         }
     }
 
-    /// Takes over what a counter of distinct values knows.
+    /// Takes over what has counted so far.
     pub(super) fn take_sighting(&mut self, sighting: &Sighting) {
-        self.note(&sighting.latest, true);
+        self.note(&sighting.probe, true);
         self.first_seen = earlier(self.first_seen, sighting.first);
         self.packets = self.packets.saturating_add(sighting.packets);
         self.bytes = self.bytes.saturating_add(sighting.bytes);
     }
 
-    /// Takes over what a counter of packets or octets knows.
-    pub(super) fn take_rate(&mut self, first: Option<Stamp>, latest: &[Probe], (packets, bytes): (u64, u64)) {
-        for probe in latest {
-            self.note(probe, true);
-        }
-        self.first_seen = earlier(self.first_seen, first.unwrap_or(self.opened));
-        self.packets = packets;
-        self.bytes = bytes;
+    /// Takes over what a counter of packets or octets knows: more than the sightings, of which not all are kept.
+    pub(super) fn take_totals(&mut self, (packets, bytes): (u64, u64)) {
+        (self.packets, self.bytes) = (packets, bytes);
     }
 
     /// Counts one more packet of it. `room` is how many values more all open incidents together may keep.
@@ -94,7 +91,7 @@ impl Open {
     }
 
     /// Nanoseconds since boot of its latest packet.
-    pub(super) fn last_seen(&self) -> u64 {
+    pub(super) fn last_seen(&self) -> i64 {
         nanoseconds(self.last_seen)
     }
 
@@ -125,10 +122,10 @@ impl Open {
         kept
     }
 
-    /// What it is answered on; cheap, unlike [`Self::record`].
-    pub(super) fn grounds(&self, respond: Option<Response>) -> Grounds {
-        let (rule, source, evidence) = (self.name.to_string(), self.key.net, Evidence::Spoofable);
-        Grounds { incident: self.id, rule, source, evidence, respond }
+    /// What it is answered on, against `targets`.
+    pub(super) fn grounds(&self, respond: Option<Response>, targets: Vec<IpNet>) -> Grounds {
+        let (rule, evidence) = (self.name.to_string(), Evidence::Spoofable);
+        Grounds { incident: self.id, rule, targets, evidence, respond }
     }
 
     /// The incident as it is told.

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::rule::Key;
 use crate::address::AddressSet;
+use crate::packet::{Observation, Packet, Verdict};
 
 /// A source, or a prefix of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,19 +58,33 @@ impl Widths {
 
     /// The key that `key` asks for; none where it does not apply: to the address family, or to a source that counts by
     /// itself.
-    pub(super) fn of(&self, key: Key, address: IpAddr, daddr: IpAddr, interface: &str) -> Option<SourceKey> {
+    pub(super) fn of(&self, key: Key, observation: &Observation<'_>) -> Option<SourceKey> {
+        let Packet { saddr, daddr, .. } = observation.packet;
+        let ours = observation.verdict == Verdict::Outbound;
         match key {
-            Key::Source => Some(self.source(address, interface)),
-            Key::Pair => Some(SourceKey { zone: name_of(&daddr), ..self.source(address, interface) }),
+            Key::Source if ours => Some(SourceKey::of_ours(saddr)),
+            Key::Source => Some(self.source(saddr, observation.iif)),
+            Key::Pair if ours => Some(SourceKey { net: host(saddr), zone: name_of(&(OURS, daddr)) }),
+            Key::Pair => Some(SourceKey { zone: name_of(&daddr), ..self.source(saddr, observation.iif) }),
             Key::Prefix { ipv4, ipv6 } => {
-                let length = match address {
+                let length = match saddr {
                     IpAddr::V4(_) => ipv4?,
                     IpAddr::V6(address) if self.is_alone(address) => return None,
                     IpAddr::V6(_) => ipv6?,
                 };
-                Some(SourceKey { net: truncated(address, length), zone: 0 })
+                Some(SourceKey { net: truncated(saddr, length), zone: 0 })
             }
         }
+    }
+}
+
+/// Sets our own hosts, as those that send, apart from the same addresses as those that packets come from.
+const OURS: &str = "outbound";
+
+impl SourceKey {
+    /// One of our own hosts, which sends to others.
+    pub(super) fn of_ours(address: IpAddr) -> Self {
+        Self { net: host(address), zone: name_of(&OURS) }
     }
 }
 
@@ -110,12 +125,10 @@ mod tests {
             protected: ["2001:db8:b::1/128".parse().unwrap()].into_iter().collect(),
         };
         let key = |address: &str| {
-            let key = widths.of(
-                Key::Prefix { ipv4: Some(24), ipv6: Some(64) },
-                address.parse().unwrap(),
-                [192, 0, 2, 1].into(),
-                "eth0",
-            );
+            let saddr: IpAddr = address.parse().unwrap();
+            let packet = Packet { saddr, ..crate::detect::tests::tcp(40000, 22, 2) };
+            let observation = crate::detect::tests::observed(packet);
+            let key = widths.of(Key::Prefix { ipv4: Some(24), ipv6: Some(64) }, &observation);
             key.map(|key| key.net.to_string())
         };
         assert_eq!(key("2001:db8::7").as_deref(), Some("2001:db8::/64"));

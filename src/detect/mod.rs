@@ -5,40 +5,52 @@
 //! grows without bound.
 
 pub mod class;
+pub mod fragment;
 mod incident;
 pub mod key;
+mod population;
+mod probe;
+mod rate;
 pub mod rule;
 mod ruleset;
+mod select;
+mod shape;
 mod source;
 mod table;
-mod window;
 
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::fast::SeedableRandomState;
 use ipnet::IpNet;
 
+use smallvec::SmallVec;
+
 use self::class::{Exemption, Judgement, Surroundings, judge};
 use self::incident::Open;
 use self::key::{SourceKey, Widths};
-use self::ruleset::{MAX_KEYS, Mask};
-use self::source::{Source, value_of};
-use self::table::{Place, Table};
-use self::window::Probe;
+use self::population::Population;
+use self::probe::Probe;
+use self::rule::Key;
+use self::ruleset::{Compiled, MAX_KEYS, SOURCE_KEY};
+use self::select::{Mask, Names};
+use self::shape::{ShapeId, Shapes};
+use self::source::{Context, Counted};
+use self::table::Place;
 use crate::decide::{Evidence, Response};
 use crate::event::{Incident, IncidentEnd, IncidentId};
 use crate::filter::Class;
-use crate::packet::{Observation, Tcp, TcpFlags, Transport};
+use crate::packet::{Observation, Tcp, TcpFlags, Transport, Verdict};
 use crate::time::Stamp;
 
+pub use self::population::{Capacity, Occupancy};
 pub use self::ruleset::{MAX_RULES, Ruleset, TooMany};
-pub use self::table::{Capacity, Occupancy};
 
 /// How many incidents may be open at once; far below [`Capacity::tracked`], so that open ones are never pushed out.
 pub const MAX_OPEN: usize = 8_192;
@@ -47,9 +59,6 @@ pub const MAX_OPEN: usize = 8_192;
 /// more goes uncounted, and an incident's numbers of distinct values are those that were kept.
 const MAX_KEPT: usize = 1 << 20;
 
-/// The place of [`rule::Key::Source`] in [`Ruleset::keys`].
-const SOURCE_KEY: usize = 0;
-
 /// How hash tables are keyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seed {
@@ -57,6 +66,14 @@ pub enum Seed {
     Random,
     /// With the same one each time: for replay, whose output must not vary.
     Fixed,
+}
+
+/// A packet that is evidence.
+struct Arrival<'a> {
+    observation: &'a Observation<'a>,
+    class: Class,
+    probe: Probe,
+    key: SourceKey,
 }
 
 /// What one packet did.
@@ -89,6 +106,13 @@ pub struct Seen {
     pub counts: Vec<SeenCount>,
 }
 
+impl Seen {
+    fn note(&mut self, first: Stamp, last: Stamp) {
+        self.first = Some(self.first.filter(|known| known.boot <= first.boot).unwrap_or(first));
+        self.last = Some(self.last.filter(|known| known.boot >= last.boot).unwrap_or(last));
+    }
+}
+
 /// How near a source is to a rule's threshold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenCount {
@@ -109,26 +133,12 @@ pub struct Grounds {
     pub incident: IncidentId,
     /// Its name: the id of the rule that fired.
     pub rule: String,
-    /// Who.
-    pub source: IpNet,
+    /// Whom to act against: the source, or the members of a prefix that contributed.
+    pub targets: Vec<IpNet>,
     /// How well that address is proven.
     pub evidence: Evidence,
     /// The rule's own response, where it has one.
     pub respond: Option<Response>,
-}
-
-impl Finding {
-    /// What it is answered on.
-    #[must_use]
-    pub fn grounds(&self) -> Grounds {
-        Grounds {
-            incident: self.incident.id,
-            rule: self.incident.rule.clone(),
-            source: self.incident.source,
-            evidence: self.incident.evidence,
-            respond: self.respond,
-        }
-    }
 }
 
 /// An incident that has just opened.
@@ -136,8 +146,8 @@ impl Finding {
 pub struct Finding {
     /// The incident.
     pub incident: Incident,
-    /// The rule's own response, where it has one.
-    pub respond: Option<Response>,
+    /// What it is answered on.
+    pub grounds: Grounds,
     /// The incident that ended early because no more could be open.
     pub displaced: Option<IncidentEnd>,
 }
@@ -146,17 +156,24 @@ pub struct Finding {
 #[derive(Debug)]
 pub struct Detector {
     rules: Rc<Ruleset>,
+    shapes: Shapes,
+    names: Names,
     surroundings: Surroundings,
     widths: Widths,
-    table: Table<Source>,
+    /// Those that packets come from.
+    sources: Population,
+    /// Prefixes of them, and pairs of source and destination.
+    groups: Population,
     open: Vec<Option<Open>>,
-    vacant: Vec<usize>,
+    vacant: Vec<u32>,
+    /// How many of the open incidents are of rules that count per each key.
+    open_per_key: [usize; MAX_KEYS],
     /// When each open incident is to be looked at again: (boot time in nanoseconds, index in `open`).
-    deadlines: BinaryHeap<Reverse<(u64, usize)>>,
+    deadlines: BinaryHeap<Reverse<(i64, u32)>>,
     /// What is left of [`MAX_KEPT`].
     room: usize,
     values: SeedableRandomState,
-    sources: u64,
+    counted: u64,
 }
 
 impl Detector {
@@ -175,15 +192,19 @@ impl Detector {
         };
         Self {
             rules: Rc::new(rules),
+            shapes: Shapes::new(),
+            names: Names::default(),
             surroundings,
             widths,
-            table: Table::new(capacity, state()),
+            sources: Population::new(capacity, &state),
+            groups: Population::new(capacity, &state),
             open: Vec::new(),
             vacant: Vec::new(),
+            open_per_key: [0; MAX_KEYS],
             deadlines: BinaryHeap::new(),
             room: MAX_KEPT,
             values: state(),
-            sources: 0,
+            counted: 0,
         }
     }
 
@@ -193,16 +214,16 @@ impl Detector {
         self.widths = widths;
     }
 
-    /// How full the table of sources is.
+    /// How full the tables of sources and of prefixes are.
     #[must_use]
-    pub fn occupancy(&self) -> Occupancy {
-        self.table.occupancy()
+    pub fn occupancy(&self) -> [Occupancy; 2] {
+        [self.sources.occupancy(), self.groups.occupancy()]
     }
 
     /// How many sources have been counted so far.
     #[must_use]
     pub const fn sources(&self) -> u64 {
-        self.sources
+        self.counted
     }
 
     /// How many incidents are open.
@@ -223,45 +244,58 @@ impl Detector {
     /// What counts of a source now.
     #[must_use]
     pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
-        let key = if net.prefix_len() == net.max_prefix_len() {
-            self.widths.source(net.addr(), "")
-        } else {
-            SourceKey { net, zone: 0 }
-        };
-        let source = self.table.find(&key).and_then(|place| self.table.at(place));
-        source.map_or_else(Seen::default, |source| source.seen(&self.rules, now))
+        let is_address = net.prefix_len() == net.max_prefix_len();
+        let key = if is_address { self.widths.source(net.addr(), "") } else { SourceKey { net, zone: 0 } };
+        let context = Context { rules: &self.rules, shapes: &self.shapes, hasher: &self.values };
+        let seen = self.sources.seen(&key, now, context);
+        if seen == Seen::default() { self.groups.seen(&key, now, context) } else { seen }
     }
 
     /// Takes in one packet. Time must not go back.
     pub fn observe(&mut self, observation: &Observation<'_>, at: Stamp) -> Effect {
-        let judgement = self.judge(observation);
-        let class = match judgement {
+        let key = self.source_key(observation);
+        let class = match self.judge(observation, &key) {
             Judgement::Evidence(class) => class,
             Judgement::Exempt(why) => return Effect::Exempt(why),
         };
-        let probe = Probe::new(observation, at);
-        let dport = observation.packet.ports().map(|(_, dport)| dport);
         let rules = Rc::clone(&self.rules);
-        let mut mask = rules.candidates(class, observation.verdict, dport);
-        for index in mask.iter() {
-            if rules.rules.get(index).is_some_and(|rule| !rule.matches(observation, class)) {
-                mask.remove(index);
-            }
-        }
-        let keys = self.keys(&rules, observation);
-        let places = keys.map(|key| key.and_then(|key| self.table.find(&key)));
-        if let Some(owner) = self.continue_incident(&rules, &places, class, &mut mask, &probe) {
-            return self.persist(&rules, owner, &mask, &probe, dport);
+        let mut mask = rules.selector.select(observation, class, &mut self.names);
+        let arrival = Arrival { observation, class, probe: Probe::new(observation, at), key };
+        let place = self.sources.tracked.find(&key);
+        if let Some(owner) = self.continue_incident(&rules, &arrival, place, &mut mask) {
+            return self.persist(&rules, owner, &mask, &arrival);
         }
         if mask.is_empty() {
             return Effect::Unclaimed;
         }
-        self.count(&rules, &keys, places, mask, &probe, dport)
+        let accepted = observation.verdict == Verdict::Accepted;
+        if let Some(shape) = self.shapes.of(mask, class, accepted, &rules) {
+            return self.count(&rules, &arrival, place, shape);
+        }
+        // More different sets of rules than are remembered: one rule at a time is the same, and dearer.
+        for index in mask.iter() {
+            if let Some(shape) = self.shapes.of(Mask::of(index), class, accepted, &rules) {
+                let place = self.sources.tracked.find(&key);
+                let effect = self.count(&rules, &arrival, place, shape);
+                if effect != Effect::Counted {
+                    return effect;
+                }
+            }
+        }
+        Effect::Counted
     }
 
-    fn judge(&mut self, observation: &Observation<'_>) -> Judgement {
+    /// Whom a packet is counted for.
+    fn source_key(&self, observation: &Observation<'_>) -> SourceKey {
         let packet = &observation.packet;
-        let acknowledging = match packet.transport {
+        match observation.verdict {
+            Verdict::Outbound => SourceKey::of_ours(packet.saddr),
+            _ => self.widths.source(packet.saddr, observation.iif),
+        }
+    }
+
+    fn judge(&mut self, observation: &Observation<'_>, key: &SourceKey) -> Judgement {
+        let acknowledging = match observation.packet.transport {
             // The segments whose lateness is in question; what they say is kept for the next one of the source.
             Transport::Tcp(tcp)
                 if tcp.dport >= 1024
@@ -272,30 +306,16 @@ impl Detector {
             }
             _ => None,
         };
-        let Some((sequence, dport)) = acknowledging else {
+        let Some(acknowledging) = acknowledging else {
             return judge(observation, &self.surroundings, |_| false);
         };
-        let key = self.widths.source(packet.saddr, observation.iif);
-        let place = self.table.find(&key);
-        let previous = place.and_then(|place| self.table.at(place)).and_then(|source| source.previous_ack);
+        let previous = self.sources.previous_ack(key);
         let twin = |tcp: &Tcp| previous.is_some_and(|(s, p)| Some(s) == tcp.sequence && p != tcp.dport);
         let judgement = judge(observation, &self.surroundings, twin);
-        let remembers = matches!(judgement, Judgement::Evidence(_) | Judgement::Exempt(Exemption::Late));
-        if remembers {
-            let place = place.unwrap_or_else(|| self.table.insert(key, Source::default()));
-            if let Some(source) = self.table.at_mut(place) {
-                source.previous_ack = Some((sequence, dport));
-            }
+        if matches!(judgement, Judgement::Evidence(_) | Judgement::Exempt(Exemption::Late)) {
+            self.sources.note_ack(key, acknowledging);
         }
         judgement
-    }
-
-    fn keys(&self, rules: &Ruleset, observation: &Observation<'_>) -> [Option<SourceKey>; MAX_KEYS] {
-        let mut keys = [None; MAX_KEYS];
-        for (key, per) in keys.iter_mut().zip(&rules.keys) {
-            *key = self.widths.of(*per, observation.packet.saddr, observation.packet.daddr, observation.iif);
-        }
-        keys
     }
 
     /// Gives the packet to the incident that owns its class, if there is one; the source is asked before its prefixes.
@@ -303,26 +323,35 @@ impl Detector {
     fn continue_incident(
         &mut self,
         rules: &Ruleset,
-        places: &[Option<Place>; MAX_KEYS],
-        class: Class,
+        arrival: &Arrival<'_>,
+        place: Option<Place>,
         mask: &mut Mask,
-        probe: &Probe,
-    ) -> Option<usize> {
-        for &place in places.iter().flatten() {
-            let Some(source) = self.table.at(place) else { continue };
-            for &index in source.incidents() {
-                let Some(open) = self.open.get_mut(index).and_then(Option::as_mut) else { continue };
-                let Some(rule) = rules.rules.get(open.rule) else { continue };
-                if rule.owns()
-                    && (mask.contains(open.rule) || (rule.classes.contains(class) && !rule.is_narrow()))
-                {
-                    open.update(probe, &mut self.room);
-                    return Some(index);
-                }
-                if !rule.owns() && mask.contains(open.rule) {
-                    open.update(probe, &mut self.room);
-                    mask.remove(open.rule);
-                }
+    ) -> Option<u32> {
+        if self.open_incidents() == 0 {
+            return None;
+        }
+        let of_source = place.and_then(|place| self.sources.tracked.at(place));
+        let of_groups = (SOURCE_KEY + 1..rules.keys.len()).filter_map(|at| {
+            let open = self.open_per_key.get(at).is_some_and(|open| *open > 0);
+            let key = rules.keys.get(at).filter(|_| open)?;
+            let key = self.widths.of(*key, arrival.observation)?;
+            self.groups.tracked.find(&key).and_then(|place| self.groups.tracked.at(place))
+        });
+        let mut asked = SmallVec::<[u32; 8]>::new();
+        of_source.into_iter().chain(of_groups).for_each(|source| asked.extend_from_slice(source.incidents()));
+        for number in asked {
+            let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
+            let Some(rule) = rules.rules.get(open.rule) else { continue };
+            // A fragment's class says nothing of the scan it is a part of.
+            let of_class = rule.classes.contains(arrival.class) && !rule.is_narrow();
+            let matches = mask.contains(open.rule);
+            if rule.owns() && (matches || of_class || arrival.class == Class::Fragment) {
+                open.update(&arrival.probe, &mut self.room);
+                return Some(number);
+            }
+            if !rule.owns() && matches {
+                open.update(&arrival.probe, &mut self.room);
+                mask.remove(open.rule);
             }
         }
         None
@@ -330,128 +359,126 @@ impl Detector {
 
     /// Counts a packet that an incident owns for that incident's own rule, so that a scan is told from its stragglers
     /// when it outlives its ban. What the rule does not match (an accepted packet) continues the incident, no more.
-    fn persist(
-        &mut self,
-        rules: &Ruleset,
-        owner: usize,
-        mask: &Mask,
-        probe: &Probe,
-        dport: Option<u16>,
-    ) -> Effect {
-        let Some(open) = self.open.get(owner).and_then(Option::as_ref) else { return Effect::Counted };
-        let again = rules.rules.get(open.rule).filter(|_| mask.contains(open.rule)).and_then(|rule| {
-            let source = self.table.find_mut(&open.key)?;
-            let value = value_of(rule, probe, dport, &self.values);
-            source
-                .fires(open.rule, rule, value, probe, dport)
-                .then(|| source.forget(rules, open.rule, rule))?;
-            Some(open.grounds(rule.respond))
+    fn persist(&mut self, rules: &Ruleset, owner: u32, mask: &Mask, arrival: &Arrival<'_>) -> Effect {
+        let Some(open) = self.open.get(owner as usize).and_then(Option::as_ref) else {
+            return Effect::Counted;
+        };
+        let (id, index, key) = (open.id, open.rule, open.key);
+        let accepted = arrival.observation.verdict == Verdict::Accepted;
+        let again = rules.rules.get(index).filter(|_| mask.contains(index)).and_then(|rule| {
+            let shape = self.shapes.of(Mask::of(index), arrival.class, accepted, rules)?;
+            let share = self.shapes.get(shape)?.shares.get(rule.key)?;
+            let population = if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups };
+            let place = population.tracked.find(&key)?;
+            let context = Context { rules, shapes: &self.shapes, hasher: &self.values };
+            population.count(place, share, shape, &arrival.probe, 0, context).fired?;
+            let targets = self.targets(rule, index, &key, &arrival.probe);
+            self.forget(rules, index, &key);
+            let open = self.open.get(owner as usize).and_then(Option::as_ref)?;
+            Some(open.grounds(rule.respond, targets))
         });
-        again.map_or(Effect::Continued(open.id), Effect::Persisted)
+        again.map_or(Effect::Continued(id), Effect::Persisted)
     }
 
     fn count(
         &mut self,
         rules: &Ruleset,
-        keys: &[Option<SourceKey>; MAX_KEYS],
-        mut places: [Option<Place>; MAX_KEYS],
-        mask: Mask,
-        probe: &Probe,
-        dport: Option<u16>,
+        arrival: &Arrival<'_>,
+        mut place: Option<Place>,
+        shape_id: ShapeId,
     ) -> Effect {
-        let evicted = self.table.evicted();
-        // Where each key's counters are; a newcomer's packet is only kept until a second one comes.
-        for (number, (place, (key, per_key))) in
-            places.iter_mut().zip(keys.iter().zip(&rules.by_key)).enumerate()
-        {
-            let share = mask.and(per_key);
-            *place = match key {
-                Some(key) if !share.is_empty() => {
-                    let place = self.where_is(key, *place, evicted);
-                    self.prepare(rules, key, place, share, probe, number == SOURCE_KEY)
-                }
-                _ => None,
-            };
+        let Arrival { probe, key, .. } = arrival;
+        let Some(shape) = self.shapes.get(shape_id) else { return Effect::Counted };
+        let context = Context { rules, shapes: &self.shapes, hasher: &self.values };
+        let mut counted = Counted { fired: None, fresh: true };
+        if let Some(share) = shape.shares.get(SOURCE_KEY).filter(|share| !share.is_empty()) {
+            if place.is_none() {
+                let (admitted, new) = self.sources.admit(key, SOURCE_KEY, shape_id, probe, context);
+                self.counted += u64::from(new);
+                place = admitted;
+            }
+            if let Some(place) = place {
+                counted = self.sources.count(place, share, shape_id, probe, shape.hold, context);
+            }
         }
-        for index in mask.iter() {
-            let Some(rule) = rules.rules.get(index) else { continue };
-            let (Some(&Some(place)), Some(Some(key))) = (places.get(rule.key), keys.get(rule.key)) else {
+        // What a lone member of a prefix does is known of the member itself, if that is counted at all.
+        let remembered = shape.shares.get(SOURCE_KEY).is_some_and(|share| !share.is_empty());
+        let mut found = counted.fired.map(|index| (index, *key));
+        for &at in &shape.others {
+            let (Some(share), Some(per)) = (shape.shares.get(at), rules.keys.get(at)) else { continue };
+            let too_late = found.is_some_and(|(fired, _)| share.first().is_none_or(|first| first > fired));
+            if too_late || !(counted.fresh || *per == Key::Pair) {
                 continue;
+            }
+            let Some(group) = self.widths.of(*per, arrival.observation) else { continue };
+            let member = |address: IpAddr| self.widths.source(address, "");
+            let members = (share.several && remembered)
+                .then_some((&self.sources, &member as &dyn Fn(IpAddr) -> SourceKey));
+            let place = match self.groups.tracked.find(&group) {
+                Some(place) => Some(place),
+                None => self.groups.admit_group(&group, at, shape_id, probe, members, context),
             };
-            let Some(place) = self.where_is(key, Some(place), evicted) else { continue };
-            let Some(source) = self.table.at_mut(place) else { continue };
-            let value = value_of(rule, probe, dport, &self.values);
-            if source.fires(index, rule, value, probe, dport) {
-                return self.open(rules, index, key, probe);
+            let fired =
+                place.and_then(|place| self.groups.count(place, share, shape_id, probe, 0, context).fired);
+            if let Some(index) = fired
+                && found.is_none_or(|(earlier, _)| index < earlier)
+            {
+                found = Some((index, group));
             }
         }
-        Effect::Counted
+        match found {
+            Some((index, key)) => self.open(rules, index, &key, probe),
+            None => Effect::Counted,
+        }
     }
 
-    /// The place of `key`: the one it was found at, unless an entry has been pushed out since. One that was not found
-    /// is looked for again, as two keys of a packet may be the same.
-    fn where_is(&self, key: &SourceKey, found: Option<Place>, evicted: u64) -> Option<Place> {
-        found.filter(|_| self.table.evicted() == evicted).or_else(|| self.table.find(key))
+    /// Whom to act against for a rule that fired: the source, or the members of a prefix whose packets counted.
+    fn targets(&self, rule: &Compiled, index: usize, key: &SourceKey, probe: &Probe) -> Vec<IpNet> {
+        let Some(Key::Prefix { .. }) = self.rules.keys.get(rule.key) else { return vec![key.net] };
+        let Some(source) = self.groups.find(key) else { return Vec::new() };
+        let members = source.members(index, rule, probe::nanoseconds(probe.at), &self.shapes);
+        let mut targets: Vec<_> =
+            members.into_iter().map(|member| self.widths.source(member, "").net).collect();
+        targets.dedup();
+        targets
     }
 
-    /// Makes sure that the counters of `key` exist where this packet must be counted now, and says where: nowhere if
-    /// it is only kept. `place` is where the key is, if it is in the table.
-    fn prepare(
-        &mut self,
-        rules: &Ruleset,
-        key: &SourceKey,
-        place: Option<Place>,
-        share: Mask,
-        probe: &Probe,
-        is_source: bool,
-    ) -> Option<Place> {
-        let at_once = share.iter().any(|index| rules.rules.get(index).is_some_and(|rule| rule.fires_at_once));
-        let place = place.unwrap_or_else(|| self.table.insert(*key, Source::default()));
-        let known = self.table.at(place).is_some_and(|source| !source.is_new());
-        self.sources += u64::from(is_source && !known);
-        if known || at_once {
-            self.table.touch(place, true);
-            self.track(rules, place);
-            return Some(place);
-        }
-        if let Some(source) = self.table.at_mut(place) {
-            source.keep_first(*probe, share);
-        }
-        None
+    fn population_of(&mut self, rule: &Compiled) -> &mut Population {
+        if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups }
     }
 
-    /// Turns a source on probation into a tracked one: its first packet is counted now.
-    fn track(&mut self, rules: &Ruleset, place: Place) {
-        let Some(source) = self.table.at_mut(place) else { return };
-        let Some((probe, share)) = source.take_first() else { return };
-        let dport = source::has_ports(&probe).then_some(probe.dport);
-        for index in share.iter() {
-            if let Some(rule) = rules.rules.get(index) {
-                let value = value_of(rule, &probe, dport, &self.values);
-                // No rule that one packet can fire lets its source be on probation.
-                let _ = source.add(index, rule, value, &probe, dport);
-            }
-        }
+    /// Empties the counters that a rule that fired takes with it.
+    fn forget(&mut self, rules: &Ruleset, index: usize, key: &SourceKey) {
+        let Some(rule) = rules.rules.get(index) else { return };
+        let population = if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups };
+        population.forget(key, index, rules, &mut self.shapes);
     }
 
     fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, probe: &Probe) -> Effect {
         let Some(rule) = rules.rules.get(index) else { return Effect::Counted };
-        let Some(source) = self.table.find_mut(key) else { return Effect::Counted };
-        let open = source.incident(index, rule, *key, probe);
-        source.forget(rules, index, rule);
+        let context = Context { rules, shapes: &self.shapes, hasher: &self.values };
+        let population = if rule.key == SOURCE_KEY { &self.sources } else { &self.groups };
+        let Some(source) = population.find(key) else { return Effect::Counted };
+        let open = source.incident(index, rule, *key, probe, context);
+        let targets = self.targets(rule, index, key, probe);
+        self.forget(rules, index, key);
         // The one that would end first gives way: were it the newcomer, a flood of forged sources would hide all others.
         let full = self.open_incidents() >= MAX_OPEN;
-        let displaced = if full { self.end_first(u64::MAX, Some(probe.at)) } else { None };
-        let finding = Finding { incident: open.record(), respond: rule.respond, displaced };
+        let displaced = if full { self.end_first(i64::MAX, Some(probe.at)) } else { None };
+        let grounds = open.grounds(rule.respond, targets);
+        let finding = Finding { incident: open.record(), grounds, displaced };
         let deadline = open.last_seen().saturating_add(rule.quiet);
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.open.push(None);
-            self.open.len() - 1
+            u32::try_from(self.open.len() - 1).unwrap_or(u32::MAX)
         });
-        if let Some(place) = self.open.get_mut(slot) {
+        if let Some(place) = self.open.get_mut(slot as usize) {
             *place = Some(open);
         }
-        if let Some(source) = self.table.find_mut(key) {
+        if let Some(open) = self.open_per_key.get_mut(rule.key) {
+            *open += 1;
+        }
+        if let Some(source) = self.population_of(rule).tracked.find_mut(key) {
             source.attach(slot);
         }
         self.deadlines.push(Reverse((deadline, slot)));
@@ -461,30 +488,31 @@ impl Detector {
     /// Boot time at which an open incident may be over.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.peek().map(|Reverse((at, _))| Duration::from_nanos(*at))
+        self.deadlines.peek().map(|Reverse((at, _))| Duration::from_nanos(at.unsigned_abs()))
     }
 
     /// Ends the next incident whose quiet time has passed by `now`, as of the moment it passed.
     pub fn end_next(&mut self, now: Stamp) -> Option<IncidentEnd> {
-        self.end_first(window::nanoseconds(now), None)
+        self.end_first(probe::nanoseconds(now), None)
     }
 
     /// Ends the incident whose quiet time passes first, if that is by `until` (boot time in nanoseconds): as of `time`,
     /// or of the moment it passes.
-    fn end_first(&mut self, until: u64, time: Option<Stamp>) -> Option<IncidentEnd> {
+    fn end_first(&mut self, until: i64, time: Option<Stamp>) -> Option<IncidentEnd> {
         let rules = Rc::clone(&self.rules);
         while let Some(&Reverse((deadline, slot))) = self.deadlines.peek()
             && deadline <= until
         {
             self.deadlines.pop();
-            let Some(Some(open)) = self.open.get(slot) else { continue };
+            let Some(Some(open)) = self.open.get(slot as usize) else { continue };
             let quiet = rules.rules.get(open.rule).map_or(0, |rule| rule.quiet);
             let due = open.last_seen().saturating_add(quiet);
             if due > deadline {
                 self.deadlines.push(Reverse((due, slot)));
                 continue;
             }
-            let time = time.unwrap_or_else(|| open.last_stamp().plus(Duration::from_nanos(quiet)));
+            let time =
+                time.unwrap_or_else(|| open.last_stamp().plus(Duration::from_nanos(quiet.unsigned_abs())));
             return self.close(slot, time);
         }
         None
@@ -500,18 +528,25 @@ impl Detector {
         None
     }
 
-    fn close(&mut self, slot: usize, time: Stamp) -> Option<IncidentEnd> {
-        let open = self.open.get_mut(slot)?.take()?;
+    fn close(&mut self, slot: u32, time: Stamp) -> Option<IncidentEnd> {
+        let open = self.open.get_mut(slot as usize)?.take()?;
         self.vacant.push(slot);
         self.room = self.room.saturating_add(open.taken());
-        if let Some(source) = self.table.find_mut(&open.key) {
-            source.detach(slot);
+        let rules = Rc::clone(&self.rules);
+        if let Some(rule) = rules.rules.get(open.rule) {
+            if let Some(open) = self.open_per_key.get_mut(rule.key) {
+                *open = open.saturating_sub(1);
+            }
+            if let Some(source) = self.population_of(rule).tracked.find_mut(&open.key) {
+                source.detach(slot);
+            }
         }
         Some(IncidentEnd { time, incident: open.record() })
     }
 
     /// Forgets all counts, and keeps the open incidents: for a clock that was set back.
     pub fn restart_windows(&mut self) {
-        self.table.for_each_mut(Source::clear);
+        self.sources.clear();
+        self.groups.clear();
     }
 }

@@ -1,284 +1,555 @@
 //! What is known of one source (or prefix).
+//!
+//! All rules share one list of *sightings*: packets that are alike in everything any rule counts (their shape, protocol,
+//! destination port, addresses) are one sighting, with the time of the latest. A rule's count is a question to that list.
+//! So a packet that repeats an earlier one, as most do, costs one look and one time stamp, however many rules count it,
+//! and a source takes memory for what it did and not for what it might be suspected of.
 
-use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::fast::SeedableRandomState;
 use smallvec::SmallVec;
 
 use super::incident::Open;
 use super::key::{SourceKey, as_number};
+use super::probe::{Probe, Sighting, nanoseconds};
+use super::rate::{Rate, Totals};
 use super::rule::Fields;
-use super::ruleset::{Compiled, Counting, Mask, Ruleset};
+use super::ruleset::{Compiled, Counting, Ruleset};
+use super::select::Mask;
+use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
-use super::window::{Bounds, Distinct, Probe, Rate};
 use super::{Seen, SeenCount};
 use crate::packet::protocol::{TCP, UDP, UDPLITE};
 use crate::time::Stamp;
 
-/// One source: its first packet alone, or counters and incidents.
+/// With so many sightings those that no rule needs any more are looked for.
+const PURGE_AT: usize = 32;
+/// How many sightings are kept to show beside a count of packets or octets.
+const SHOWN: usize = 16;
+
+/// A source that has been seen once.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    /// Its packet, and which rules that is to count for once there is a second.
+    pub(super) first: Option<(Probe, ShapeId)>,
+    pub(super) previous_ack: Option<(u32, u16)>,
+}
+
+impl Pinned for Newcomer {
+    fn is_pinned(&self) -> bool {
+        false
+    }
+}
+
+/// A source that has come back.
 #[derive(Debug, Default)]
 pub(super) struct Source {
+    /// Apart from `cold`, as every packet searches all of it.
+    hot: Vec<Hot>,
+    /// As many as `hot`.
+    cold: Vec<Cold>,
+    rates: SmallVec<[(u16, Rate); 1]>,
+    /// Indices of its open incidents.
+    incidents: SmallVec<[u32; 2]>,
     /// Sequence number and destination port of its latest segment whose lateness was in question.
     pub(super) previous_ack: Option<(u32, u16)>,
-    body: Body,
+    purge_at: u32,
 }
 
-#[derive(Debug, Default)]
-enum Body {
-    /// Nothing has counted yet.
-    #[default]
-    Empty,
-    /// One packet, and the rules it is to count for once there is a second.
-    First(Probe, Mask),
-    /// More. Not boxed: it is no larger than a first packet, and every packet would follow the pointer.
-    Tracked(Tracked),
+/// The part of a sighting that changes.
+#[derive(Debug, Clone, Copy)]
+struct Hot {
+    /// A keyed hash of all that makes the sighting what it is.
+    key: u64,
+    /// Boot time in nanoseconds.
+    last: i64,
+    bytes: u64,
+    /// Four thousand million packets alike, without an incident, is nothing that happens.
+    packets: u32,
+    /// When the wider keys were told of it, in seconds since boot, its lowest 16 bits.
+    told: u16,
+    /// Whether the latest packet looks made by hand.
+    raw: bool,
 }
 
-#[derive(Debug, Default)]
-struct Tracked {
-    /// By index of the rule, in no order; a source seldom has more than a handful, and mostly one: that one is here and
-    /// not elsewhere in memory, which costs more than all there is to compute.
-    counters: SmallVec<[(usize, Counter); 1]>,
-    /// Indices of its open incidents.
-    incidents: Vec<usize>,
+/// The part of a sighting that stays.
+#[derive(Debug, Clone, Copy)]
+struct Cold {
+    first: Stamp,
+    saddr: IpAddr,
+    daddr: IpAddr,
+    sport: u16,
+    dport: u16,
+    shape: ShapeId,
+    flags: u16,
+    length: u32,
+    protocol: u8,
+    ttl: u8,
 }
 
-#[derive(Debug)]
-enum Counter {
-    Distinct(Distinct),
-    Rate(Box<Rate>),
+/// What came of counting a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counted {
+    /// The first rule that fired.
+    pub(super) fired: Option<usize>,
+    /// Whether the wider keys are to be told.
+    pub(super) fresh: bool,
+}
+
+/// What a packet is counted with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) rules: &'a Ruleset,
+    pub(super) shapes: &'a Shapes,
+    /// Keys the hashes of sightings, see [`Self::key_of`].
+    pub(super) hasher: &'a foldhash::fast::SeedableRandomState,
+}
+
+impl Context<'_> {
+    /// A number that only packets alike have: 64 bits, keyed, so that nobody outside can make two collide.
+    pub(super) fn key_of(&self, share: &Share, shape: ShapeId, probe: &Probe) -> u64 {
+        use std::hash::BuildHasher;
+        let plain = u64::from(shape) << 32 | u64::from(probe.protocol) << 16 | u64::from(probe.dport);
+        let daddr = if share.by_daddr { as_number(probe.daddr) } else { 0 };
+        if share.by_saddr {
+            self.hasher.hash_one((plain, daddr, as_number(probe.saddr)))
+        } else {
+            self.hasher.hash_one((plain, daddr))
+        }
+    }
+
+    /// The distinct value that a rule counts of a sighting.
+    fn value_of(&self, fields: Fields, cold: &Cold) -> u64 {
+        use std::hash::BuildHasher;
+        let port = u64::from(cold.protocol) << 16 | u64::from(cold.dport);
+        match fields {
+            Fields { dport: true, daddr: false, saddr: false, .. } => port,
+            Fields { dport: false, daddr: false, saddr: false, .. } => u64::from(cold.protocol),
+            Fields { dport, daddr, saddr, protocol } => self.hasher.hash_one((
+                if dport { port } else { 0 },
+                if protocol { cold.protocol } else { 0 },
+                if daddr { as_number(cold.daddr) } else { 0 },
+                if saddr { as_number(cold.saddr) } else { 0 },
+            )),
+        }
+    }
+}
+
+/// Whether packets of a protocol have ports.
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | UDPLITE)
+}
+
+/// The seconds of a boot time, their lowest 16 bits.
+fn seconds(now: i64) -> u16 {
+    u16::try_from(now.div_euclid(1_000_000_000) & 0xffff).unwrap_or_default()
 }
 
 impl Pinned for Source {
     fn is_pinned(&self) -> bool {
-        !self.incidents().is_empty()
+        !self.incidents.is_empty()
     }
 }
 
-/// Whether the protocol of a probe has ports.
-pub(super) const fn has_ports(probe: &Probe) -> bool {
-    matches!(probe.protocol, TCP | UDP | UDPLITE)
-}
-
-/// The number that stands for the distinct value of a packet. Ports and protocols are themselves; whatever needs an
-/// address is a keyed 64-bit hash, which nobody outside can make collide.
-pub(super) fn value_of(
-    rule: &Compiled,
-    probe: &Probe,
-    dport: Option<u16>,
-    hasher: &SeedableRandomState,
-) -> u64 {
-    let Counting::Distinct { fields, .. } = &rule.counting else { return 0 };
-    let port = u64::from(probe.protocol) << 16 | u64::from(dport.unwrap_or_default());
-    match *fields {
-        Fields { dport: true, daddr: false, saddr: false, .. } => port,
-        Fields { dport: false, daddr: false, saddr: false, .. } => u64::from(probe.protocol),
-        Fields { dport, daddr, saddr, protocol } => hasher.hash_one((
-            if dport { port } else { 0 },
-            if protocol { probe.protocol } else { 0 },
-            if daddr { as_number(probe.daddr) } else { 0 },
-            if saddr { as_number(probe.saddr) } else { 0 },
-        )),
-    }
+/// One distinct value of a rule: what it weighs, and whether only accepted packets had it.
+struct Value {
+    value: u64,
+    accepted: bool,
+    weight: u8,
 }
 
 impl Source {
-    /// Whether none of its packets has been counted yet but for at most a first one.
-    pub(super) fn is_new(&self) -> bool {
-        matches!(self.body, Body::Empty)
-    }
-
-    /// Keeps the first packet until there is a second.
-    pub(super) fn keep_first(&mut self, probe: Probe, rules: Mask) {
-        self.body = Body::First(probe, rules);
-    }
-
-    /// Makes it a tracked source; gives back the first packet where that has not been counted yet.
-    pub(super) fn take_first(&mut self) -> Option<(Probe, Mask)> {
-        match std::mem::take(&mut self.body) {
-            Body::First(probe, rules) => {
-                self.body = Body::Tracked(Tracked::default());
-                Some((probe, rules))
-            }
-            Body::Empty => {
-                self.body = Body::Tracked(Tracked::default());
-                None
-            }
-            tracked @ Body::Tracked(_) => {
-                self.body = tracked;
-                None
-            }
-        }
-    }
-
     /// Indices of its open incidents.
-    pub(super) fn incidents(&self) -> &[usize] {
-        match &self.body {
-            Body::Tracked(tracked) => &tracked.incidents,
-            Body::Empty | Body::First(..) => &[],
-        }
+    pub(super) fn incidents(&self) -> &[u32] {
+        &self.incidents
     }
 
-    pub(super) fn attach(&mut self, incident: usize) {
-        if let Body::Tracked(tracked) = &mut self.body {
-            tracked.incidents.push(incident);
-        }
+    pub(super) fn attach(&mut self, incident: u32) {
+        self.incidents.push(incident);
     }
 
-    pub(super) fn detach(&mut self, incident: usize) {
-        if let Body::Tracked(tracked) = &mut self.body {
-            tracked.incidents.retain(|&other| other != incident);
-        }
+    pub(super) fn detach(&mut self, incident: u32) {
+        self.incidents.retain(|other| *other != incident);
     }
 
-    /// Counts a packet for a rule, and tells what the count is now.
-    pub(super) fn add(
+    /// How many sightings it holds.
+    pub(super) fn sightings(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// Counts a packet for the rules of a share.
+    pub(super) fn count(
         &mut self,
-        index: usize,
-        rule: &Compiled,
-        value: u64,
+        share: &Share,
+        shape: ShapeId,
         probe: &Probe,
-        dport: Option<u16>,
-    ) -> u64 {
-        let Body::Tracked(tracked) = &mut self.body else { return 0 };
-        let at = tracked.counters.iter().position(|(of, _)| *of == index).unwrap_or_else(|| {
-            let counter = match rule.counting {
-                Counting::Distinct { .. } => Counter::Distinct(Distinct::default()),
-                Counting::Packets | Counting::Bytes => Counter::Rate(Box::default()),
+        hold: u16,
+        context: Context<'_>,
+    ) -> Counted {
+        let now = nanoseconds(probe.at);
+        let mut fired = None;
+        for &index in &share.rates {
+            let Some(rule) = context.rules.rules.get(index) else { continue };
+            let Some(rate) = self.rate(index) else { continue };
+            let (packets, bytes) = rate.add(probe.length, now, rule.window);
+            let sum = if rule.counting == Counting::Bytes { bytes } else { packets };
+            if fired.is_none() && sum >= rule.threshold {
+                fired = Some(index);
+            }
+        }
+        let key = context.key_of(share, shape, probe);
+        let (fresh, repeats) = self.sight(key, share, shape, probe, hold, context);
+        // A packet that repeats what counts already makes no rule fire.
+        if !repeats && self.hot.len() >= share.least {
+            let fires = |index: &usize| {
+                context.rules.rules.get(*index).is_some_and(|rule| self.fires(*index, rule, now, context))
             };
-            tracked.counters.push((index, counter));
-            tracked.counters.len() - 1
-        });
-        let Some((_, counter)) = tracked.counters.get_mut(at) else { return 0 };
-        match (counter, &rule.counting) {
-            (Counter::Distinct(distinct), Counting::Distinct { limit, .. }) => {
-                let bounds = Bounds { window: rule.window, limit: *limit, sources: rule.from_at_least };
-                distinct.add(value, rule.weight(dport), *probe, bounds)
-            }
-            (Counter::Rate(rate), Counting::Bytes) => rate.add(u64::from(probe.length), *probe, rule.window),
-            (Counter::Rate(rate), _) => rate.add(1, *probe, rule.window),
-            (Counter::Distinct(_), _) => 0,
+            let earlier = |index: &usize| fired.is_none_or(|fired| *index < fired);
+            fired = share.distinct.iter().copied().filter(earlier).find(fires).or(fired);
         }
+        Counted { fired, fresh }
     }
 
-    /// Counts a packet for a rule, and tells whether that makes it fire.
-    pub(super) fn fires(
+    /// Notes a packet. Tells whether the wider keys are to be told, and whether it only repeats what counts for every
+    /// rule of the share.
+    fn sight(
         &mut self,
-        index: usize,
-        rule: &Compiled,
-        value: u64,
+        key: u64,
+        share: &Share,
+        shape: ShapeId,
         probe: &Probe,
-        dport: Option<u16>,
-    ) -> bool {
-        self.add(index, rule, value, probe, dport) >= rule.threshold
-            && self.distinct_sources(index, rule, probe.at) >= rule.from_at_least
-    }
-
-    fn counter(&self, index: usize) -> Option<&Counter> {
-        match &self.body {
-            Body::Tracked(tracked) => {
-                tracked.counters.iter().find(|(of, _)| *of == index).map(|(_, counter)| counter)
+        hold: u16,
+        context: Context<'_>,
+    ) -> (bool, bool) {
+        let now = nanoseconds(probe.at);
+        let Some(at) = self.hot.iter().position(|hot| hot.key == key) else {
+            if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
+                self.purge(now, context);
             }
-            Body::Empty | Body::First(..) => None,
-        }
-    }
-
-    /// From how many source addresses the values that count now came.
-    fn distinct_sources(&self, index: usize, rule: &Compiled, now: Stamp) -> usize {
-        if rule.from_at_least <= 1 {
-            return 1;
-        }
-        let mut sources: Vec<_> = match self.counter(index) {
-            Some(Counter::Distinct(distinct)) => {
-                distinct.alive(now, rule.window).map(|sighting| sighting.latest.saddr).collect()
-            }
-            Some(Counter::Rate(rate)) => rate.latest().iter().map(|probe| probe.saddr).collect(),
-            None => Vec::new(),
+            self.hot.push(Hot {
+                key,
+                last: now,
+                bytes: u64::from(probe.length),
+                packets: 1,
+                told: seconds(now),
+                raw: probe.raw,
+            });
+            self.cold.push(Cold::new(probe, shape));
+            return (true, false);
         };
+        let Some(hot) = self.hot.get_mut(at) else { return (true, false) };
+        let repeats = now - hot.last < share.shortest;
+        if !repeats {
+            (hot.packets, hot.bytes) = (0, 0);
+            if let Some(cold) = self.cold.get_mut(at) {
+                *cold = Cold::new(probe, shape);
+            }
+        }
+        let fresh = !repeats || seconds(now).wrapping_sub(hot.told) >= hold;
+        if fresh {
+            hot.told = seconds(now);
+        }
+        hot.last = now;
+        hot.packets = hot.packets.saturating_add(1);
+        hot.bytes = hot.bytes.saturating_add(u64::from(probe.length));
+        hot.raw = probe.raw;
+        (fresh, repeats)
+    }
+
+    /// Takes over the sightings of a member that count per the key at `key`.
+    pub(super) fn take_over(&mut self, member: &Self, key: usize, context: Context<'_>) {
+        for (hot, cold) in member.hot.iter().zip(&member.cold) {
+            let shape = context.shapes.get(cold.shape);
+            let Some(share) = shape.and_then(|shape| shape.shares.get(key)) else { continue };
+            if share.is_empty() {
+                continue;
+            }
+            let key = context.key_of(share, cold.shape, &cold.probe(hot));
+            match self.hot.iter_mut().find(|hot| hot.key == key) {
+                Some(own) => own.last = own.last.max(hot.last),
+                None => {
+                    self.hot.push(Hot { key, ..*hot });
+                    self.cold.push(*cold);
+                }
+            }
+        }
+    }
+
+    fn rate(&mut self, index: usize) -> Option<&mut Rate> {
+        let of = u16::try_from(index).ok()?;
+        let at = self.rates.iter().position(|(rule, _)| *rule == of).unwrap_or_else(|| {
+            self.rates.push((of, Rate::default()));
+            self.rates.len() - 1
+        });
+        self.rates.get_mut(at).map(|(_, rate)| rate)
+    }
+
+    fn totals(&self, index: usize, rule: &Compiled, now: i64) -> Totals {
+        let rate = self.rates.iter().find(|(of, _)| usize::from(*of) == index);
+        rate.map(|(_, rate)| rate.totals(now, rule.window)).unwrap_or_default()
+    }
+
+    /// The sightings that count for a rule now.
+    fn alive<'a>(
+        &'a self,
+        index: usize,
+        window: i64,
+        now: i64,
+        shapes: &'a Shapes,
+    ) -> impl Iterator<Item = (&'a Hot, &'a Cold)> {
+        self.hot.iter().zip(&self.cold).filter(move |(hot, cold)| {
+            now - hot.last < window && shapes.get(cold.shape).is_some_and(|shape| shape.mask.contains(index))
+        })
+    }
+
+    /// What a rule that counts distinct values comes to now, and from how many addresses.
+    fn distinct(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> (u64, usize) {
+        let Counting::Distinct { fields, rest, .. } = rule.counting else { return (0, 0) };
+        let mut values = SmallVec::<[Value; 32]>::new();
+        let mut sources = SmallVec::<[IpAddr; 8]>::new();
+        for (_, cold) in self.alive(index, rule.window, now, context.shapes) {
+            let value = context.value_of(fields, cold);
+            let accepted = context.shapes.get(cold.shape).is_some_and(|shape| shape.accepted);
+            let weight = if has_ports(cold.protocol) { rule.weight(cold.dport) } else { rest };
+            values.push(Value { value, accepted, weight });
+            if rule.from_at_least > 1 {
+                sources.push(cold.saddr);
+            }
+        }
+        // Of equal values the one that was not accepted comes first and stays.
+        values.sort_unstable_by_key(|value| (value.value, value.accepted));
+        values.dedup_by_key(|value| value.value);
+        let closed = values.iter().filter(|value| !value.accepted).count();
+        let counts = |value: &&Value| !value.accepted || closed >= rule.closed_at_least;
+        let weight = values.iter().filter(counts).map(|value| u64::from(value.weight)).sum();
         sources.sort_unstable();
         sources.dedup();
-        sources.len()
+        (weight, sources.len().max(1))
     }
 
-    /// The incident that this rule's count amounts to.
-    pub(super) fn incident(&self, index: usize, rule: &Compiled, key: SourceKey, probe: &Probe) -> Open {
-        let mut open;
-        match self.counter(index) {
-            Some(Counter::Distinct(distinct)) => {
-                let (mut raw, mut all) = (0_usize, 0_usize);
-                for sighting in distinct.alive(probe.at, rule.window) {
-                    all += 1;
-                    raw += usize::from(sighting.latest.raw);
-                }
-                let name = rule.raw_id.as_ref().filter(|_| raw * 2 >= all).unwrap_or(&rule.id);
-                open = Open::new(index, Rc::clone(name), key, probe.at);
-                distinct.alive(probe.at, rule.window).for_each(|sighting| open.take_sighting(sighting));
-            }
-            Some(Counter::Rate(rate)) => {
-                open = Open::new(index, Rc::clone(&rule.id), key, probe.at);
-                open.take_rate(rate.first(), rate.latest(), rate.totals());
-            }
-            None => open = Open::new(index, Rc::clone(&rule.id), key, probe.at),
+    fn fires(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> bool {
+        let (weight, sources) = self.distinct(index, rule, now, context);
+        weight >= rule.threshold && sources >= rule.from_at_least
+    }
+
+    /// The incident that a rule's count amounts to, and the addresses that contributed.
+    pub(super) fn incident(
+        &self,
+        index: usize,
+        rule: &Compiled,
+        key: SourceKey,
+        probe: &Probe,
+        context: Context<'_>,
+    ) -> Open {
+        let now = nanoseconds(probe.at);
+        let alive = || self.alive(index, rule.window, now, context.shapes);
+        let (raw, all) =
+            alive().fold((0_usize, 0_usize), |(raw, all), (hot, _)| (raw + usize::from(hot.raw), all + 1));
+        let name = rule.raw_id.as_ref().filter(|_| raw * 2 >= all).unwrap_or(&rule.name);
+        let mut open = Open::new(index, Rc::clone(name), key, probe.at);
+        for (hot, cold) in alive() {
+            open.take_sighting(&Sighting {
+                first: cold.first,
+                probe: cold.probe(hot),
+                packets: u64::from(hot.packets),
+                bytes: hot.bytes,
+            });
+        }
+        if !matches!(rule.counting, Counting::Distinct { .. }) {
+            open.take_totals(self.totals(index, rule, now));
         }
         open.identify();
         open
     }
 
-    /// Empties the counter of a rule that fired, and those of every other rule that shares a class with it, unless it
-    /// only logs.
-    pub(super) fn forget(&mut self, rules: &Ruleset, index: usize, rule: &Compiled) {
-        if let Body::Tracked(tracked) = &mut self.body {
-            tracked.counters.retain(|(of, _)| {
-                let shares = rules.rules.get(*of).is_some_and(|other| other.classes.meets(rule.classes));
-                *of != index && !(rule.owns() && shares)
-            });
-        }
+    /// The addresses whose packets count for a rule now.
+    pub(super) fn members(&self, index: usize, rule: &Compiled, now: i64, shapes: &Shapes) -> Vec<IpAddr> {
+        let mut members: Vec<_> =
+            self.alive(index, rule.window, now, shapes).map(|(_, cold)| cold.saddr).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
     }
 
-    /// What counts now.
-    pub(super) fn seen(&self, rules: &Ruleset, now: Stamp) -> Seen {
-        let mut seen = Seen::default();
-        let mut note = |first: Stamp, last: Stamp| {
-            seen.first = Some(seen.first.filter(|known| known.boot <= first.boot).unwrap_or(first));
-            seen.last = Some(seen.last.filter(|known| known.boot >= last.boot).unwrap_or(last));
+    /// Empties the counter of a rule that fired, and those of every other rule that shares a class with it, unless it
+    /// only logs.
+    pub(super) fn forget(&mut self, index: usize, rules: &Ruleset, shapes: &mut Shapes) {
+        let Some(rule) = rules.rules.get(index) else { return };
+        let emptied: Mask = if rule.owns() {
+            let shares = |(at, other): &(usize, &Compiled)| *at == index || other.classes.meets(rule.classes);
+            rules.rules.iter().enumerate().filter(shares).map(|(at, _)| at).collect()
+        } else {
+            Mask::of(index)
         };
-        let mut counts = Vec::new();
-        match &self.body {
-            Body::Empty => {}
-            Body::First(probe, _) => note(probe.at, probe.at),
-            Body::Tracked(tracked) => {
-                for (index, counter) in &tracked.counters {
-                    let Some(rule) = rules.rules.get(*index) else { continue };
-                    let count = match counter {
-                        Counter::Distinct(distinct) => {
-                            distinct
-                                .alive(now, rule.window)
-                                .for_each(|seen| note(seen.first, seen.latest.at));
-                            distinct.weight(now, rule.window)
-                        }
-                        Counter::Rate(rate) => rate.sum(now, rule.window),
-                    };
-                    counts.push(SeenCount {
-                        rule: rule.id.to_string(),
-                        count,
-                        threshold: rule.threshold,
-                        window: Duration::from_nanos(rule.window),
-                    });
+        self.rates.retain(|(of, _)| !emptied.contains(usize::from(*of)));
+        let mut at = 0;
+        while let Some(cold) = self.cold.get_mut(at) {
+            let left = shapes
+                .get(cold.shape)
+                .map(|shape| (shape.mask.without(&emptied), shape.class, shape.accepted));
+            let shape = left
+                .filter(|(mask, ..)| !mask.is_empty())
+                .and_then(|(mask, class, accepted)| shapes.of(mask, class, accepted, rules));
+            // A sighting of another shape has another key; the next packet alike begins a new one, which counts once.
+            match shape {
+                Some(shape) => {
+                    cold.shape = shape;
+                    at += 1;
+                }
+                None => {
+                    self.cold.swap_remove(at);
+                    self.hot.swap_remove(at);
                 }
             }
         }
-        counts.retain(|count| count.count > 0);
-        Seen { counts, ..seen }
+    }
+
+    /// Drops the sightings that no rule needs: those too old, and those that newer ones stand for. What is left answers
+    /// every question as before: for each rule the newest values that reach its threshold, and the newest sources.
+    fn purge(&mut self, now: i64, context: Context<'_>) {
+        let mut order: Vec<usize> = (0..self.hot.len()).collect();
+        order.sort_unstable_by_key(|&at| std::cmp::Reverse(self.hot.get(at).map(|hot| hot.last)));
+        let mut kept: Vec<Kept> = Vec::new();
+        let mut needed = vec![false; self.hot.len()];
+        for at in order {
+            let (Some(hot), Some(cold)) = (self.hot.get(at), self.cold.get(at)) else { continue };
+            let Some(shape) = context.shapes.get(cold.shape) else { continue };
+            for index in shape.mask.iter() {
+                let Some(rule) = context.rules.rules.get(index) else { continue };
+                if now - hot.last >= rule.window {
+                    continue;
+                }
+                let known =
+                    kept.iter().position(|kept| kept.rule == index && kept.accepted == shape.accepted);
+                let number = known.unwrap_or_else(|| {
+                    kept.push(Kept {
+                        rule: index,
+                        accepted: shape.accepted,
+                        values: Vec::new(),
+                        sources: Vec::new(),
+                    });
+                    kept.len() - 1
+                });
+                if let Some(kept) = kept.get_mut(number)
+                    && kept.takes(rule, cold, context)
+                    && let Some(needed) = needed.get_mut(at)
+                {
+                    *needed = true;
+                }
+            }
+        }
+        let mut flags = needed.iter();
+        self.hot.retain(|_| flags.next().copied().unwrap_or(false));
+        let mut flags = needed.iter();
+        self.cold.retain(|_| flags.next().copied().unwrap_or(false));
+        self.purge_at = u32::try_from(self.hot.len().saturating_mul(2)).unwrap_or(u32::MAX);
+    }
+
+    /// What counts now.
+    pub(super) fn seen(&self, now: Stamp, context: Context<'_>) -> Seen {
+        let stamp = |last: i64| Stamp {
+            boot: Duration::from_nanos(last.unsigned_abs()),
+            wall_us: now.wall_us - (nanoseconds(now) - last) / 1000,
+        };
+        let (now, mut seen) = (nanoseconds(now), Seen::default());
+        let mut rules = Mask::default();
+        for (hot, cold) in self.hot.iter().zip(&self.cold) {
+            let Some(shape) = context.shapes.get(cold.shape) else { continue };
+            for index in shape.mask.iter() {
+                if context.rules.rules.get(index).is_some_and(|rule| now - hot.last < rule.window) {
+                    rules.insert(index);
+                    seen.note(cold.first, stamp(hot.last));
+                }
+            }
+        }
+        for index in rules.iter() {
+            let Some(rule) = context.rules.rules.get(index) else { continue };
+            let count = match rule.counting {
+                Counting::Distinct { .. } => self.distinct(index, rule, now, context).0,
+                Counting::Packets => self.totals(index, rule, now).0,
+                Counting::Bytes => self.totals(index, rule, now).1,
+            };
+            if count > 0 {
+                let window = Duration::from_nanos(rule.window.unsigned_abs());
+                let (rule, threshold) = (rule.id.to_string(), rule.threshold);
+                seen.counts.push(SeenCount { rule, count, threshold, window });
+            }
+        }
+        seen
     }
 
     /// Forgets all counts.
     pub(super) fn clear(&mut self) {
-        self.previous_ack = None;
-        match &mut self.body {
-            Body::Tracked(tracked) => tracked.counters.clear(),
-            body => *body = Body::Empty,
+        let incidents = std::mem::take(&mut self.incidents);
+        *self = Self { incidents, ..Self::default() };
+    }
+}
+
+/// What [`Source::purge`] keeps for one rule, of accepted packets or of others.
+struct Kept {
+    rule: usize,
+    accepted: bool,
+    values: Vec<u64>,
+    sources: Vec<IpAddr>,
+}
+
+impl Kept {
+    /// Whether a rule needs a sighting, the newer ones having been asked before.
+    fn takes(&mut self, rule: &Compiled, cold: &Cold, context: Context<'_>) -> bool {
+        let (fields, limit) = match rule.counting {
+            Counting::Distinct { fields, limit, .. } => (fields, limit),
+            // Of packets and octets only what is shown with them.
+            Counting::Packets | Counting::Bytes => {
+                (Fields { dport: true, daddr: true, saddr: true, protocol: true }, SHOWN)
+            }
+        };
+        let mut takes = false;
+        let value = context.value_of(fields, cold);
+        if self.values.len() < limit && !self.values.contains(&value) {
+            self.values.push(value);
+            takes = true;
+        }
+        if rule.from_at_least > 1
+            && self.sources.len() < rule.from_at_least
+            && !self.sources.contains(&cold.saddr)
+        {
+            self.sources.push(cold.saddr);
+            takes = true;
+        }
+        takes
+    }
+}
+
+impl Cold {
+    const fn new(probe: &Probe, shape: ShapeId) -> Self {
+        Self {
+            first: probe.at,
+            saddr: probe.saddr,
+            daddr: probe.daddr,
+            sport: probe.sport,
+            dport: probe.dport,
+            shape,
+            flags: probe.flags,
+            length: probe.length,
+            protocol: probe.protocol,
+            ttl: probe.ttl,
+        }
+    }
+
+    const fn probe(&self, hot: &Hot) -> Probe {
+        Probe {
+            at: self.first,
+            saddr: self.saddr,
+            daddr: self.daddr,
+            sport: self.sport,
+            dport: self.dport,
+            protocol: self.protocol,
+            ttl: self.ttl,
+            flags: self.flags,
+            length: self.length,
+            raw: hot.raw,
         }
     }
 }

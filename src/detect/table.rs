@@ -1,9 +1,8 @@
-//! The table of sources: bounded, keyed with a hash nobody can aim at, and hard to flush.
+//! A table of sources: bounded, keyed with a hash nobody can aim at, and cheap to keep in order.
 //!
-//! A source enters with its first packet *on probation*: one fixed-size entry, no heap. Its second packet makes it
-//! *tracked*, with counters. Each of the two is a list in order of last use with a capacity of its own, and a newcomer
-//! pushes out the oldest of its own list only: a million forged sources with one packet each never reach those
-//! that have come back.
+//! What gives way in a full table is chosen as the clock algorithm does (Corbató 1968): a hand goes round the entries; one
+//! that was used since the hand's last visit is passed over once. That is nearly "least recently used", and a packet of a
+//! known source writes one flag where it reads anyway, instead of moving its entry in a list.
 
 use std::hash::BuildHasher;
 
@@ -12,77 +11,45 @@ use hashbrown::HashTable;
 
 use super::key::{SourceKey, as_number};
 
-/// How many entries each list holds at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// Sources seen once.
-    pub probation: u32,
-    /// Sources seen again, or with an open incident.
-    pub tracked: u32,
-}
+/// How many entries the hand looks at for one place. More would be a pause that a flood could cause at will.
+const LOOKED_AT: usize = 64;
 
-impl Default for Capacity {
-    /// About 20 MiB when the first is full of sources seen once.
-    fn default() -> Self {
-        Self { probation: 98_304, tracked: 32_768 }
-    }
-}
-
-/// How full the table is, and what it lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Occupancy {
-    /// Entries in use, on probation and tracked.
-    pub probation: u32,
-    /// See [`Capacity::tracked`].
-    pub tracked: u32,
-    /// Entries pushed out while they may still have counted.
-    pub evicted: u64,
-}
-
-const NONE: u32 = u32::MAX;
-
-/// A place in the table; valid until an entry is pushed out ([`Table::evicted`]).
+/// A place in the table; valid until another entry is put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListOf {
-    Probation = 0,
-    Tracked = 1,
+/// A key as three numbers: cheap to hash and to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Packed {
+    address: [u64; 2],
+    /// The prefix length, doubled; of a key with a zone that one, which is odd, and the address is whole.
+    rest: u64,
+}
+
+impl Packed {
+    fn new(key: &SourceKey) -> Self {
+        let address = as_number(key.net.addr());
+        let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
+        let rest = if key.zone == 0 { u64::from(key.net.prefix_len()) << 1 } else { key.zone | 1 };
+        Self { address: [half(address >> 64), half(address)], rest }
+    }
 }
 
 #[derive(Debug)]
 struct Entry<V> {
-    key: SourceKey,
+    key: Packed,
+    used: bool,
     value: V,
-}
-
-/// An entry's neighbours in its list. Apart from the entries: every packet moves its source to the front, and so writes
-/// to two neighbours, which are anybody. Here five of them share a cache line, and all of them fit the second-level cache.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    list: ListOf,
-    newer: u32,
-    older: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct List {
-    newest: u32,
-    oldest: u32,
-    used: u32,
-    capacity: u32,
 }
 
 /// Entries of `V` by [`SourceKey`].
 #[derive(Debug)]
 pub(super) struct Table<V> {
     index: HashTable<u32>,
-    entries: Vec<Entry<V>>,
-    /// As many as entries.
-    links: Vec<Link>,
+    entries: Vec<Option<Entry<V>>>,
     free: Vec<u32>,
-    lists: [List; 2],
+    hand: usize,
+    capacity: usize,
     evicted: u64,
     hasher: SeedableRandomState,
 }
@@ -92,46 +59,51 @@ pub(super) trait Pinned {
     fn is_pinned(&self) -> bool;
 }
 
-fn hash(hasher: &SeedableRandomState, key: &SourceKey) -> u64 {
-    hasher.hash_one((as_number(key.net.network()), key.net.prefix_len(), key.zone))
+fn hash(hasher: &SeedableRandomState, key: &Packed) -> u64 {
+    hasher.hash_one(key)
 }
 
 impl<V: Pinned> Table<V> {
-    pub(super) fn new(capacity: Capacity, hasher: SeedableRandomState) -> Self {
-        let list = |capacity: u32| List { newest: NONE, oldest: NONE, used: 0, capacity: capacity.max(1) };
+    pub(super) fn new(capacity: u32, hasher: SeedableRandomState) -> Self {
         Self {
             index: HashTable::new(),
             entries: Vec::new(),
-            links: Vec::new(),
             free: Vec::new(),
-            lists: [list(capacity.probation), list(capacity.tracked)],
+            hand: 0,
+            capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
             evicted: 0,
             hasher,
         }
     }
 
-    pub(super) fn occupancy(&self) -> Occupancy {
-        let [probation, tracked] = self.lists;
-        Occupancy { probation: probation.used, tracked: tracked.used, evicted: self.evicted }
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
-    /// How many entries have been pushed out. While this number stands, every [`Place`] does.
+    /// How many entries have been pushed out.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted
     }
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
-        let hash = hash(&self.hasher, key);
-        let same = |&at: &u32| self.entries.get(at as usize).is_some_and(|entry| entry.key == *key);
-        self.index.find(hash, same).map(|&at| Place(at))
+        let key = Packed::new(key);
+        let same = |&at: &u32| {
+            self.entries
+                .get(at as usize)
+                .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.key == key))
+        };
+        self.index.find(hash(&self.hasher, &key), same).map(|&at| Place(at))
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&V> {
-        self.entries.get(place.0 as usize).map(|entry| &entry.value)
+        self.entries.get(place.0 as usize)?.as_ref().map(|entry| &entry.value)
     }
 
+    /// The value of an entry, which counts as used from now on.
     pub(super) fn at_mut(&mut self, place: Place) -> Option<&mut V> {
-        self.entries.get_mut(place.0 as usize).map(|entry| &mut entry.value)
+        let entry = self.entries.get_mut(place.0 as usize)?.as_mut()?;
+        entry.used = true;
+        Some(&mut entry.value)
     }
 
     pub(super) fn find_mut(&mut self, key: &SourceKey) -> Option<&mut V> {
@@ -139,14 +111,15 @@ impl<V: Pinned> Table<V> {
         self.at_mut(place)
     }
 
-    pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut V)) {
-        self.entries.iter_mut().map(|entry| &mut entry.value).for_each(change);
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.iter_mut().flatten().map(|entry| &mut entry.value)
     }
 
-    /// Puts a new entry on probation. The key must not be in the table.
-    pub(super) fn insert(&mut self, key: SourceKey, value: V) -> Place {
-        self.make_room(ListOf::Probation);
-        let entry = Entry { key, value };
+    /// Puts a new entry in; the value that had to give way for it comes back. The key must not be in the table.
+    pub(super) fn insert(&mut self, key: SourceKey, value: V) -> (Place, Option<V>) {
+        let key = Packed::new(&key);
+        let gone = if self.len() >= self.capacity { self.evict() } else { None };
+        let entry = Some(Entry { key, used: false, value });
         let at = if let Some(at) = self.free.pop() {
             if let Some(place) = self.entries.get_mut(at as usize) {
                 *place = entry;
@@ -154,84 +127,102 @@ impl<V: Pinned> Table<V> {
             at
         } else {
             self.entries.push(entry);
-            self.links.push(Link { list: ListOf::Probation, newer: NONE, older: NONE });
-            u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
+            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         };
         let Self { index, entries, hasher, .. } = self;
         index.insert_unique(hash(hasher, &key), at, |&other| {
-            entries.get(other as usize).map_or(0, |entry| hash(hasher, &entry.key))
+            entries.get(other as usize).and_then(Option::as_ref).map_or(0, |entry| hash(hasher, &entry.key))
         });
-        self.link(at, ListOf::Probation);
-        Place(at)
+        (Place(at), gone)
     }
 
-    /// Makes the entry the newest of its list; `tracked` moves it to that list for good.
-    pub(super) fn touch(&mut self, place: Place, tracked: bool) {
-        let Some(list) = self.links.get(place.0 as usize).map(|link| link.list) else { return };
-        let to = if tracked { ListOf::Tracked } else { list };
-        self.unlink(place.0);
-        if to != list {
-            self.make_room(to);
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, place: Place) -> Option<V> {
+        let entry = self.entries.get_mut(place.0 as usize)?.take()?;
+        if let Ok(found) = self.index.find_entry(hash(&self.hasher, &entry.key), |&at| at == place.0) {
+            found.remove();
         }
-        self.link(place.0, to);
+        self.free.push(place.0);
+        Some(entry.value)
     }
 
-    fn make_room(&mut self, list: ListOf) {
-        // An entry with an open incident is passed over. There are far fewer incidents than places, so this ends soon.
-        for _ in 0..64 {
-            let Some(&List { oldest, used, capacity, .. }) = self.lists.get(list as usize) else { return };
-            if used < capacity {
-                return;
-            }
-            let Some(entry) = self.entries.get(oldest as usize) else { return };
+    /// Pushes out an entry that has not been used for long and is not pinned; nothing where all that it looks at are.
+    pub(super) fn evict(&mut self) -> Option<V> {
+        let mut second_best = None;
+        for _ in 0..LOOKED_AT.max(1) {
+            let at = self.hand;
+            self.hand = if at + 1 < self.entries.len() { at + 1 } else { 0 };
+            let Some(Some(entry)) = self.entries.get_mut(at) else { continue };
             if entry.value.is_pinned() {
-                self.unlink(oldest);
-                self.link(oldest, list);
                 continue;
             }
-            let (hash, key) = (hash(&self.hasher, &entry.key), entry.key);
-            self.unlink(oldest);
-            let entries = &self.entries;
-            let same = |&at: &u32| entries.get(at as usize).is_some_and(|entry| entry.key == key);
-            if let Ok(found) = self.index.find_entry(hash, same) {
-                found.remove();
+            if !std::mem::take(&mut entry.used) {
+                second_best = Some(at);
+                break;
             }
-            self.free.push(oldest);
-            self.evicted += 1;
+            second_best = second_best.or(Some(at));
+        }
+        let place = Place(u32::try_from(second_best?).ok()?);
+        self.evicted += 1;
+        self.remove(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Value(u32, bool);
+
+    impl Pinned for Value {
+        fn is_pinned(&self) -> bool {
+            self.1
         }
     }
 
-    fn link(&mut self, at: u32, list: ListOf) {
-        let Some(ends) = self.lists.get_mut(list as usize) else { return };
-        let newest = std::mem::replace(&mut ends.newest, at);
-        if ends.oldest == NONE {
-            ends.oldest = at;
-        }
-        ends.used += 1;
-        if let Some(other) = self.links.get_mut(newest as usize) {
-            other.newer = at;
-        }
-        if let Some(link) = self.links.get_mut(at as usize) {
-            *link = Link { list, newer: NONE, older: newest };
-        }
+    fn key(number: u32) -> SourceKey {
+        SourceKey { net: std::net::IpAddr::from(number.to_be_bytes()).into(), zone: 0 }
     }
 
-    fn unlink(&mut self, at: u32) {
-        let Some(&Link { list, newer, older }) = self.links.get(at as usize) else { return };
-        if let Some(other) = self.links.get_mut(newer as usize) {
-            other.older = older;
+    fn table(capacity: u32) -> Table<Value> {
+        Table::new(capacity, SeedableRandomState::fixed())
+    }
+
+    #[test]
+    fn what_was_used_lately_or_is_pinned_stays_while_others_give_way() {
+        let mut table = table(16);
+        for number in 0..16 {
+            table.insert(key(number), Value(number, number == 3));
         }
-        if let Some(other) = self.links.get_mut(older as usize) {
-            other.newer = newer;
+        for round in 0..1000 {
+            table.find_mut(&key(7)).unwrap();
+            let (_, gone) = table.insert(key(100 + round), Value(100 + round, false));
+            assert!(gone.is_some());
+            assert_eq!(table.len(), 16);
         }
-        if let Some(ends) = self.lists.get_mut(list as usize) {
-            if ends.newest == at {
-                ends.newest = older;
-            }
-            if ends.oldest == at {
-                ends.oldest = newer;
-            }
-            ends.used -= 1;
+        assert!(table.find(&key(7)).is_some(), "used between all that came");
+        assert!(table.find(&key(3)).is_some(), "pinned");
+        assert_eq!(table.evicted(), 1000);
+    }
+
+    #[test]
+    fn an_entry_taken_out_makes_room() {
+        let mut table = table(2);
+        let (place, _) = table.insert(key(1), Value(1, false));
+        table.insert(key(2), Value(2, false));
+        assert_eq!(table.remove(place), Some(Value(1, false)));
+        assert_eq!(table.find(&key(1)), None);
+        let (_, gone) = table.insert(key(3), Value(3, false));
+        assert_eq!((gone, table.len(), table.evicted()), (None, 2, 0));
+    }
+
+    #[test]
+    fn a_table_full_of_pinned_entries_grows_by_no_more_than_there_are() {
+        let mut table = table(4);
+        for number in 0..8 {
+            table.insert(key(number), Value(number, true));
         }
+        assert_eq!((table.len(), table.evicted()), (8, 0));
     }
 }

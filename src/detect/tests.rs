@@ -1,13 +1,18 @@
 //! Judgement and counting, against tables and a naive oracle.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::class::{Exemption, Judgement, Surroundings, judge};
-use super::window::{Bounds, Distinct, Probe, Rate};
+use super::key::Widths;
+use super::rate::Rate;
+use super::rule::Rule;
+use super::{Capacity, Detector, Ruleset, Seed};
 use crate::address::never_a_host;
+use crate::config::rules::load;
 use crate::filter::Class;
 use crate::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
 use crate::time::Stamp;
@@ -44,12 +49,12 @@ fn packet(transport: Transport) -> Packet {
     }
 }
 
-fn observed(packet: Packet) -> Observation<'static> {
+pub(super) fn observed(packet: Packet) -> Observation<'static> {
     let (verdict, pkttype) = (Verdict::Refused, Pkttype::Unicast);
-    Observation { packet, verdict, pkttype, iif: "eth0", oif: "", prefix: b"" }
+    Observation { packet, verdict, pkttype, iif: "eth0", oif: "", prefix: b"", fault: None }
 }
 
-fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {
+pub(super) fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {
     packet(Transport::Tcp(Tcp {
         sport,
         dport,
@@ -237,86 +242,192 @@ fn at(nanoseconds: u64) -> Stamp {
     Stamp { boot: Duration::from_nanos(nanoseconds), wall_us: 0 }
 }
 
-fn probe(nanoseconds: u64) -> Probe {
-    Probe::new(&observed(tcp(40000, 22, TcpFlags::SYN)), at(nanoseconds))
+fn rules(yaml: &str) -> Vec<Rule> {
+    load(&[("test.yaml", yaml)], Path::new("/nonexistent")).expect("the rules are good")
+}
+
+fn detector(rules: &[Rule]) -> Detector {
+    let rules = Ruleset::compile(rules, &[(protocol::TCP, 23)]).unwrap();
+    let (surroundings, widths) = (Surroundings::default(), Widths::default());
+    Detector::new(rules, surroundings, widths, Capacity::default(), Seed::Fixed)
+}
+
+/// One packet of a made-up history.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    wait: u64,
+    host: u8,
+    daddr: u8,
+    dport: u16,
+    udp: bool,
+    accepted: bool,
+}
+
+impl Step {
+    fn packet(self) -> Packet {
+        let packet =
+            if self.udp { udp(40000, self.dport, 9, 57) } else { tcp(40000, self.dport, TcpFlags::SYN) };
+        Packet { saddr: [192, 0, 2, self.host].into(), daddr: [203, 0, 113, self.daddr].into(), ..packet }
+    }
+}
+
+fn steps(hosts: u8, longest_wait: u64) -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..longest_wait, 0..hosts, 0u8..4, 1u16..20, any::<bool>(), any::<bool>());
+    let step = step.prop_map(|(wait, host, daddr, dport, udp, accepted)| Step {
+        wait,
+        host,
+        daddr,
+        dport,
+        udp,
+        accepted: accepted && !udp,
+    });
+    proptest::collection::vec(step, 1..150)
+}
+
+/// When a rule fires first, by a full history that is looked at anew for each packet.
+fn first_by_history(
+    steps: &[Step],
+    counts: impl Fn(Step) -> bool,
+    key: impl Fn(Step) -> u8,
+    fires: impl Fn(&[Step]) -> bool,
+    window: u64,
+) -> Option<usize> {
+    let mut now = 0;
+    let mut history: Vec<(u64, Step)> = Vec::new();
+    for (number, &step) in steps.iter().enumerate() {
+        now += step.wait;
+        if !counts(step) {
+            continue;
+        }
+        history.push((now, step));
+        let alive: Vec<Step> = history
+            .iter()
+            .filter(|(seen, other)| now - seen < window && key(*other) == key(step))
+            .map(|(_, step)| *step)
+            .collect();
+        if fires(&alive) {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// When the detector opens its first incident.
+fn first_of_detector(yaml: &str, steps: &[Step]) -> Option<usize> {
+    let mut detector = detector(&rules(yaml));
+    let mut now = 0;
+    steps.iter().position(|step| {
+        now += step.wait;
+        let verdict = if step.accepted { Verdict::Accepted } else { Verdict::Refused };
+        let observation = Observation { verdict, ..observed(step.packet()) };
+        matches!(detector.observe(&observation, at(now * 1_000_000_000)), super::Effect::Opened(_))
+    })
+}
+
+fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> usize {
+    values.collect::<std::collections::BTreeSet<T>>().len()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// The oracle keeps everything for ever and looks at all of it each time.
     #[test]
-    fn distinct_values_in_a_sliding_window_fire_exactly_when_a_full_history_says_so(
-        steps in proptest::collection::vec((0u64..40, 0u64..30, 1u8..=3), 1..200),
+    fn weighted_ports_in_a_sliding_window_fire_exactly_when_a_full_history_says_so(
+        steps in steps(3, 40),
         window in 1u64..200,
-        threshold in 1u64..30,
+        threshold in 2u64..30,
     ) {
-        let weight_of = |value: u64| u8::try_from(value % 3 + 1).unwrap();
-        let least = 1;
-        let limit = usize::try_from(threshold.div_ceil(least)).unwrap();
-        let mut counter = Distinct::default();
-        let mut history: Vec<(u64, u64)> = Vec::new();
-        let mut now = 0;
-        for (wait, value, _) in steps {
-            now += wait;
-            history.push((value, now));
-            let mut alive: Vec<u64> = history.iter().filter(|(_, seen)| now - seen < window).map(|(value, _)| *value).collect();
-            alive.sort_unstable();
-            alive.dedup();
-            let oracle: u64 = alive.iter().map(|value| u64::from(weight_of(*value))).sum();
-            let counted = counter.add(value, weight_of(value), probe(now), Bounds { window, limit, sources: 1 });
-            prop_assert_eq!(counted >= threshold, oracle >= threshold, "at {}: {} against {}", now, counted, oracle);
-            if oracle < threshold {
-                prop_assert_eq!(counted, oracle);
-            }
-        }
+        // The second rule asks for other windows and values of the same packets.
+        let yaml = format!(
+            "- {{id: ports, title: t, match: {{class: [syn, udp]}}, count: {{distinct: dport, weights: {{3: [1-7], 2: rest}}}}, \
+             threshold: {threshold}, window: {window}s}}\n\
+             - {{id: hosts, title: t, match: {{class: [syn, udp]}}, count: {{distinct: [daddr, dport]}}, threshold: 60, window: 1h}}"
+        );
+        let weight = |alive: &[Step]| -> u64 {
+            let ports: std::collections::BTreeSet<_> = alive.iter().map(|step| (step.udp, step.dport)).collect();
+            ports.iter().map(|(_, dport)| if *dport <= 7 { 3 } else { 2 }).sum()
+        };
+        let counts = |step: Step| !step.accepted;
+        let oracle = first_by_history(&steps, counts, |step| step.host, |alive| weight(alive) >= threshold, window);
+        let other = first_by_history(&steps, counts, |step| step.host,
+            |alive| distinct(alive.iter().map(|step| (step.udp, step.dport, step.daddr))) >= 60, 3600);
+        let oracle = [oracle, other].into_iter().flatten().min();
+        prop_assert_eq!(first_of_detector(&yaml, &steps), oracle);
     }
 
-    /// With sources: fires exactly when weight and number of sources of the whole history both suffice.
     #[test]
-    fn values_from_several_sources_are_kept_as_long_as_it_matters(
-        steps in proptest::collection::vec((0u64..20, 0u64..40, 0u8..6), 1..200),
-        // Whether a value may come from another source later: then its old source may be missed, and never invented.
-        wandering in any::<bool>(),
-        window in 1u64..300,
-        threshold in 1u64..20,
-        sources in 2u8..5,
+    fn a_prefix_fires_exactly_when_values_and_members_suffice(
+        steps in steps(6, 4),
+        window in 1u64..15,
+        threshold in 2usize..15,
+        members in 2usize..5,
     ) {
-        let limit = usize::try_from(threshold + u64::from(sources)).unwrap();
-        let mut counter = Distinct::default();
-        let mut history: std::collections::BTreeMap<u64, (u64, u8)> = std::collections::BTreeMap::new();
-        let mut now = 0;
-        for (wait, value, host) in steps {
-            now += wait;
-            let host = if wandering { host } else { u8::try_from(value % 6).unwrap() };
-            history.insert(value, (now, host));
-            let alive: Vec<_> = history.values().filter(|(seen, _)| now - seen < window).collect();
-            let hosts: std::collections::BTreeSet<_> = alive.iter().map(|(_, host)| host).collect();
-            let oracle = alive.len() as u64 >= threshold && hosts.len() >= usize::from(sources);
-            let probe = Probe { saddr: IpAddr::from([192, 0, 2, host]), ..probe(now) };
-            let counted = counter.add(value, 1, probe, Bounds { window, limit, sources: usize::from(sources) });
-            let kept: std::collections::BTreeSet<_> = counter.alive(at(now), window).map(|seen| seen.latest.saddr).collect();
-            let fires = counted >= threshold && kept.len() >= usize::from(sources);
-            prop_assert!(if wandering { oracle || !fires } else { oracle == fires }, "at {}: {} but {}", now, fires, oracle);
-        }
+        let yaml = format!(
+            "- {{id: prefix, title: t, match: {{class: syn}}, count: {{distinct: dport}}, per: {{ipv4: 24}}, \
+             threshold: {threshold}, window: {window}s, from-at-least: {members}}}"
+        );
+        let fires = |alive: &[Step]| {
+            distinct(alive.iter().map(|step| step.dport)) >= threshold && distinct(alive.iter().map(|step| step.host)) >= members
+        };
+        let oracle = first_by_history(&steps, |step| !step.accepted && !step.udp, |_| 0, fires, window);
+        prop_assert_eq!(first_of_detector(&yaml, &steps), oracle);
+    }
+
+    #[test]
+    fn accepted_packets_count_once_enough_closed_ports_do(
+        steps in steps(2, 20),
+        window in 1u64..100,
+        threshold in 3usize..15,
+        closed in 1usize..5,
+    ) {
+        let yaml = format!(
+            "- {{id: scan, title: t, match: {{class: syn, verdict: [refused, accepted]}}, count: {{distinct: dport}}, \
+             threshold: {threshold}, window: {window}s, closed-at-least: {closed}}}"
+        );
+        let fires = |alive: &[Step]| {
+            let of_closed = distinct(alive.iter().filter(|step| !step.accepted).map(|step| step.dport));
+            let all = distinct(alive.iter().map(|step| step.dport));
+            (if of_closed >= closed { all } else { of_closed }) >= threshold
+        };
+        let oracle = first_by_history(&steps, |step| !step.udp, |step| step.host, fires, window);
+        prop_assert_eq!(first_of_detector(&yaml, &steps), oracle);
     }
 
     #[test]
     fn a_rate_is_never_more_than_the_window_holds_and_never_less_than_its_latest_fifteen_sixteenths(
-        waits in proptest::collection::vec(0u64..400, 1..300),
-        window in 160u64..4000,
+        waits in proptest::collection::vec(0i64..400, 1..300),
+        window in 160i64..4000,
     ) {
         let window = window / 16 * 16;
         let mut rate = Rate::default();
-        let mut history: Vec<u64> = Vec::new();
+        let mut history: Vec<i64> = Vec::new();
         let mut now = 0;
         for wait in waits {
             now += wait;
             history.push(now);
-            let counted = rate.add(1, probe(now), window);
-            let within = |span: u64| u64::try_from(history.iter().filter(|seen| now - **seen < span).count()).unwrap();
+            let (counted, bytes) = rate.add(40, now, window);
+            let within = |span: i64| u64::try_from(history.iter().filter(|seen| now - **seen < span).count()).unwrap();
             prop_assert!(counted <= within(window));
             prop_assert!(counted >= within(window / 16 * 15));
+            prop_assert_eq!(bytes, counted * 40);
         }
     }
+}
+
+/// What a purge of a busy source drops must change no answer: many hosts and few ports, all in the window.
+#[test]
+fn a_source_that_does_many_things_below_every_threshold_is_still_counted_right() {
+    let yaml = "- {id: ports, title: t, match: {class: syn}, count: {distinct: dport}, threshold: 8, window: 1h}\n\
+                - {id: pairs, title: t, match: {class: syn}, count: {distinct: [dport, daddr]}, threshold: 2000, window: 1h}";
+    let mut detector = detector(&rules(yaml));
+    let mut see = |seconds: u64, daddr: u8, dport: u16| {
+        let packet = Packet { daddr: [203, 0, 113, daddr].into(), ..tcp(40000, dport, TcpFlags::SYN) };
+        matches!(detector.observe(&observed(packet), at(seconds * 1_000_000_000)), super::Effect::Opened(_))
+    };
+    for round in 0..7_u64 {
+        for host in 0..=255 {
+            assert!(!see(round * 300 + u64::from(host), host, 1000 + u16::try_from(round).unwrap()));
+        }
+    }
+    assert!(see(2400, 1, 2000), "the eighth port");
 }

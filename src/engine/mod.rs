@@ -260,17 +260,27 @@ impl Engine {
             self.crowded = false;
         }
         actions.push(Action::Tell(Event::Incident(finding.incident.clone())));
-        self.respond(&finding.grounds(), now, actions);
+        self.respond(&finding.grounds, now, actions);
     }
 
     fn respond(&mut self, grounds: &Grounds, now: Stamp, actions: &mut Vec<Action>) {
-        let measure =
-            self.policy.measure(grounds.evidence, grounds.respond).filter(|_| is_one_owner(grounds.source));
-        let shielded = self.shield.covers(grounds.source).is_some();
-        let Some(measure) = measure.filter(|_| !shielded) else { return };
-        if let Some(standing) =
-            self.ledger.covering(grounds.source).filter(|standing| standing.measure >= measure)
-        {
+        let Some(measure) = self.policy.measure(grounds.evidence, grounds.respond) else { return };
+        for &target in &grounds.targets {
+            if is_one_owner(target) && self.shield.covers(target).is_none() {
+                self.act(grounds, target, measure, now, actions);
+            }
+        }
+    }
+
+    fn act(
+        &mut self,
+        grounds: &Grounds,
+        target: IpNet,
+        measure: Measure,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(standing) = self.ledger.covering(target).filter(|standing| standing.measure >= measure) {
             // Whoever is held is not seen any more, but for packets that were on their way. So much evidence later on says
             // that the kernel has lost the ban: asked for again, it is there, or shows that the table is gone.
             if standing.state == State::Held && now.boot.saturating_sub(standing.since.boot) > ON_THEIR_WAY {
@@ -279,9 +289,9 @@ impl Engine {
             return;
         }
         let validated = grounds.evidence == Evidence::Validated;
-        let before = self.ledger.before(grounds.source, now, self.policy.forget);
+        let before = self.ledger.before(target, now, self.policy.forget);
         let standing = Standing {
-            target: grounds.source,
+            target,
             measure,
             rule: grounds.rule.clone(),
             reason: None,
@@ -467,9 +477,9 @@ impl Engine {
         self.detector.sources()
     }
 
-    /// How full the table of sources is.
+    /// How full the tables of sources and of prefixes are.
     #[must_use]
-    pub fn occupancy(&self) -> Occupancy {
+    pub fn occupancy(&self) -> [Occupancy; 2] {
         self.detector.occupancy()
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::filters::Filters;
 pub use self::read::read;
 use crate::detect::class::is_raw;
-use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
+use crate::packet::{Fault, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
 /// The class of a packet: what it would be evidence of, judged from the packet alone. See `docs/detection.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ pub struct Filter {
     /// Types of ICMP or ICMPv6.
     pub icmp_type: Vec<RangeInclusive<u8>>,
     pub fragment: Option<bool>,
+    /// What is wrong with a fragment.
+    pub fault: Vec<Fault>,
     /// Whether a SYN looks made by hand ([`crate::detect::class::is_raw`]).
     pub raw: Option<bool>,
     pub pkttype: Vec<Pkttype>,
@@ -130,6 +132,7 @@ impl Filter {
         one_holds(&self.verdict, |verdict| *verdict == observation.verdict)
             && one_holds(&self.class, |wanted| class == Some(*wanted))
             && self.matches_packet(&observation.packet)
+            && one_holds(&self.fault, |fault| observation.fault == Some(*fault))
             && one_holds(&self.pkttype, |pkttype| *pkttype == observation.pkttype)
             && one_holds(&self.log_prefix, |start| observation.prefix.starts_with(start.as_bytes()))
             && one_holds(&self.iif, |name| is_named(observation.iif, name))
@@ -173,7 +176,7 @@ fn one_holds<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
 }
 
 /// As nft's `iifname`: `eth*` is every interface whose name begins with `eth`. No name is no interface.
-fn is_named(interface: &str, name: &str) -> bool {
+pub(crate) fn is_named(interface: &str, name: &str) -> bool {
     match name.strip_suffix('*') {
         Some(start) => !interface.is_empty() && interface.starts_with(start),
         None => interface == name,

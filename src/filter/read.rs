@@ -9,7 +9,7 @@ use crate::config::names::{self, ICMP_TYPES, ICMPV6_TYPES};
 use crate::config::read::{Keys, Report};
 use crate::config::values::{self, Wrong};
 use crate::config::yaml::{Entry, Node, Value};
-use crate::packet::{Pkttype, Verdict, protocol};
+use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
@@ -118,6 +118,7 @@ fn plain(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
     let verdicts = Verdict::ALL.map(|verdict| (verdict.as_str(), verdict));
     let pkttypes =
         [("unicast", Pkttype::Unicast), ("multicast", Pkttype::Multicast), ("broadcast", Pkttype::Broadcast)];
+    let faults = Fault::ALL.map(|fault| (fault.as_str(), fault));
     let mut filter = Filter {
         class: list(keys, "class", report, |node, report| report.word(node, &classes)),
         verdict: list(keys, "verdict", report, |node, report| report.word(node, &verdicts)),
@@ -134,6 +135,7 @@ fn plain(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
         dont_fragment: boolean(keys, "dont-fragment", report),
         icmp_type: Vec::new(),
         fragment: boolean(keys, "fragment", report),
+        fault: list(keys, "fault", report, |node, report| report.word(node, &faults)),
         raw: boolean(keys, "raw", report),
         pkttype: list(keys, "pkttype", report, |node, report| report.word(node, &pkttypes)),
         log_prefix: parsed(keys, "log-prefix", "the beginning of a log prefix", report, nonempty),

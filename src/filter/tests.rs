@@ -50,6 +50,7 @@ fn syn(saddr: &str, dport: u16) -> Observation<'static> {
         iif: "eth0",
         oif: "",
         prefix: b"nfban:refused ",
+        fault: None,
     }
 }
 
@@ -58,7 +59,7 @@ fn every_part_reads_in_the_words_of_nft() {
     let filter = read_text(
         "{class: [syn, null], verdict: refused, protocol: [tcp, 1], saddr: 192.0.2.0/24, daddr: [203.0.113.5],
           sport: 1024-, dport: [ssh, 80-90], tcp-flags: [syn, 'ack/syn,ack'], tcp-sequence: [0, 4294967295],
-          ttl: 60-64, hoplimit: 255, length: [40, 60-], dont-fragment: true, icmp-type: 8, fragment: false, raw: true,
+          ttl: 60-64, hoplimit: 255, length: [40, 60-], dont-fragment: true, icmp-type: 8, fragment: false, fault: [overlap, tiny], raw: true,
           pkttype: [broadcast], log-prefix: 'nfban:', iif: eth*, oif: [lo], not: {saddr: 192.0.2.7}}",
     );
     let expected = Filter {
@@ -77,6 +78,7 @@ fn every_part_reads_in_the_words_of_nft() {
         dont_fragment: Some(true),
         icmp_type: vec![8..=8],
         fragment: Some(false),
+        fault: vec![Fault::Overlap, Fault::Tiny],
         raw: Some(true),
         pkttype: vec![Pkttype::Broadcast],
         log_prefix: vec!["nfban:".into()],
@@ -260,6 +262,7 @@ fn parts_hold(filter: &Filter, of: &Observation<'_>, class: Option<Class>) -> Ve
                 filter.icmp_type.iter().any(|range| *range.start() <= icmp.kind && icmp.kind <= *range.end())
             }),
         filter.fragment.is_none() || filter.fragment == Some(p.fragment.is_some()),
+        filter.fault.is_empty() || of.fault.is_some_and(|fault| filter.fault.contains(&fault)),
         filter.pkttype.is_empty() || filter.pkttype.contains(&of.pkttype),
         filter.log_prefix.is_empty()
             || filter.log_prefix.iter().any(|start| of.prefix.get(..start.len()) == Some(start.as_bytes())),
@@ -289,6 +292,10 @@ fn port() -> impl Strategy<Value = u16> {
 
 fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(vec![Class::Syn, Class::Udp, Class::Echo])
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop::sample::select(vec![Fault::Overlap, Fault::Tiny])
 }
 
 fn transport() -> impl Strategy<Value = Transport> {
@@ -334,16 +341,17 @@ fn observation() -> impl Strategy<Value = Observation<'static>> {
     let pkttype = prop::sample::select(vec![Pkttype::Unicast, Pkttype::Multicast, Pkttype::Broadcast]);
     let name = prop::sample::select(vec!["", "eth0", "lo"]);
     let prefix = prop::sample::select(vec![&b""[..], b"nfban:refused", b"\xff"]);
-    (packet, prop::sample::select(Verdict::ALL.to_vec()), pkttype, name.clone(), name, prefix).prop_map(
-        |(packet, verdict, pkttype, iif, oif, prefix)| Observation {
+    let fault = prop::option::of(fault());
+    (packet, prop::sample::select(Verdict::ALL.to_vec()), pkttype, name.clone(), name, prefix, fault)
+        .prop_map(|(packet, verdict, pkttype, iif, oif, prefix, fault)| Observation {
             packet,
             verdict,
             pkttype,
             iif,
             oif,
             prefix,
-        },
-    )
+            fault,
+        })
 }
 
 /// A filter of few parts, as a full one hardly matches anything.
@@ -379,7 +387,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         few(prop::sample::select(vec![Pkttype::Unicast, Pkttype::Broadcast])),
         few(prop::sample::select(vec!["nfban:".to_owned(), "x".to_owned()])),
         names(),
-        names(),
+        (names(), few(fault())),
     );
     (first, second).prop_map(|(a, b)| Filter {
         class: a.0,
@@ -397,11 +405,12 @@ fn filter() -> impl Strategy<Value = Filter> {
         dont_fragment: b.2,
         icmp_type: b.3,
         fragment: b.4,
+        fault: b.8.1,
         raw: None,
         pkttype: b.5,
         log_prefix: b.6,
         iif: b.7,
-        oif: b.8,
+        oif: b.8.0,
         not: vec![],
     })
 }

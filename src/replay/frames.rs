@@ -83,6 +83,7 @@ impl Replay<'_> {
             Err(Undecoded::NotIp) => return Ok(()),
             Err(why) => return self.undecoded(&place, &why.as_str()),
         };
+        self.packets += 1;
         let observe = |packet, verdict| Observation {
             packet,
             verdict,
@@ -90,17 +91,22 @@ impl Replay<'_> {
             iif: "",
             oif: "",
             prefix: frame.prefix.unwrap_or_default(),
+            fault: None,
         };
         if record.link_type == LinkType::NFLOG {
             let verdict = Verdict::from_prefix(frame.prefix.unwrap_or_default()).unwrap_or_default();
             return self.observe(&observe(frame.packet, verdict), at);
+        }
+        if frame.packet.fragment.is_some() {
+            // As a group before defragmentation sees it, and like there before the packet that it may complete.
+            self.observe(&observe(frame.packet, Verdict::Fragment), at)?;
         }
         let seen = &mut self.interface;
         match seen.whole(&frame, at.boot) {
             Ok(Some(packet)) if seen.conversations.is_reply(&packet) => self.pass_over(Exemption::Answer, at),
             Ok(Some(packet)) if seen.open.contains(&packet) => self.pass_over(Exemption::Listening, at),
             Ok(Some(packet)) => self.observe(&observe(packet, Verdict::Undecided), at),
-            Ok(None) => self.pass_over(Exemption::Fragment, at),
+            Ok(None) => Ok(()),
             Err(why) => self.undecoded(&place, &why.as_str()),
         }
     }

@@ -46,10 +46,12 @@ impl Replay<'_> {
         match outcome {
             Outcome::Decoded(logged) => {
                 let at = self.line_stamp(logged.time);
+                self.packets += 1;
                 self.observe(&logged.observation, at)
             }
             Outcome::NoEvidence(logged) => {
                 let at = self.line_stamp(logged.time);
+                self.packets += 1;
                 self.pass_over(Exemption::Unjudged, at)
             }
             Outcome::NotOurs => Ok(()),

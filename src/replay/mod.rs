@@ -118,6 +118,7 @@ pub struct Replay<'a> {
     actions: Vec<Action>,
     /// Records and lines.
     read: u64,
+    /// Those of them that hold a packet: each fragment is one, and what is put together of them is none.
     packets: u64,
     undecoded: u64,
     /// Whether any input was a capture or a log.
@@ -181,16 +182,14 @@ impl Replay<'_> {
         }
     }
 
-    /// Takes in one packet.
+    /// Takes in one packet, be it a record's own or one put together from several.
     fn observe(&mut self, observation: &Observation<'_>, at: Stamp) -> Result<(), ReplayError> {
-        self.packets += 1;
         self.engine.observe(observation, at, &mut self.actions);
         self.settle(at)
     }
 
     /// Counts a packet that is no evidence for a reason the engine cannot know.
     fn pass_over(&mut self, why: Exemption, at: Stamp) -> Result<(), ReplayError> {
-        self.packets += 1;
         self.engine.pass_over(why, at, &mut self.actions);
         self.settle(at)
     }

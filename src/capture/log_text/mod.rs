@@ -151,7 +151,8 @@ fn kernel_message(time: Option<LineTime>, message: &[u8]) -> Outcome<'_> {
         Meaning::NoEvidence => (Verdict::Undecided, false),
     };
     let words::Told { packet, pkttype, iif, oif } = told;
-    let logged = Logged { observation: Observation { packet, verdict, pkttype, iif, oif, prefix }, time };
+    let logged =
+        Logged { observation: Observation { packet, verdict, pkttype, iif, oif, prefix, fault: None }, time };
     if is_evidence { Outcome::Decoded(logged) } else { Outcome::NoEvidence(logged) }
 }
 

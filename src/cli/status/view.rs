@@ -140,9 +140,18 @@ fn counts(status: &Status, screen: Screen) -> Table {
     if !undecoded.is_empty() {
         row("undecoded", undecoded.join(", "));
     }
-    let sources = status.sources;
-    let percent = sources.used.saturating_mul(100).checked_div(sources.capacity).unwrap_or(0);
-    row("sources", format!("{} of {} ({percent} %)", sources.used, sources.capacity));
+    let share = |name: &str| {
+        let table = status.tables.get(name)?;
+        let percent = table.used.saturating_mul(100).checked_div(table.capacity).unwrap_or(0);
+        let evicted =
+            if table.evicted > 0 { format!(", {} pushed out", table.evicted) } else { String::new() };
+        Some(format!("{} of {} ({percent} %{evicted})", table.used, table.capacity))
+    };
+    for (name, once) in [("sources", "sources-seen-once"), ("prefixes", "prefixes-seen-once")] {
+        if let (Some(tracked), Some(once)) = (share(name), share(once)) {
+            row(name, format!("{tracked}; seen once {once}"));
+        }
+    }
     row("incidents", format!("{} open, {} since the start", status.open_incidents, status.incidents_total));
     row("bans", format!("{} banned, {} restricted", status.bans.ban, status.bans.restrict));
     let kernel = &status.kernel;
@@ -272,7 +281,12 @@ mod tests {
             packets: 12_354,
             evidence: 812,
             undecoded: BTreeMap::from([("tcp header cut off".into(), 2)]),
-            sources: Occupancy { used: 655, capacity: 65_536 },
+            tables: [
+                ("sources", Occupancy { used: 655, capacity: 65_536, evicted: 0 }),
+                ("sources-seen-once", Occupancy { used: 98_304, capacity: 98_304, evicted: 901_696 }),
+            ]
+            .map(|(name, of)| (name.to_owned(), of))
+            .into(),
             open_incidents: 2,
             incidents_total: 41,
             bans: BanCounts { ban: 3, restrict: 38 },
@@ -310,7 +324,7 @@ nflog:101  accepted        9      0         0          0
 
 packets    12354, 812 of them evidence
 undecoded  tcp header cut off 2
-sources    655 of 65536 (0 %)
+sources    655 of 65536 (0 %); seen once 98304 of 98304 (100 %, 901696 pushed out)
 incidents  2 open, 41 since the start
 bans       3 banned, 38 restricted
 kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device

@@ -66,7 +66,7 @@ impl World {
 
     fn with_rules(rules: &[(&str, &str)], settings: Settings) -> Self {
         let rules = load(rules, Path::new("/nonexistent")).expect("the rules are good");
-        let rules = Ruleset::compile(&rules, &[23]).unwrap();
+        let rules = Ruleset::compile(&rules, &[(protocol::TCP, 23)]).unwrap();
         Self {
             engine: Engine::new(rules, settings, Capacity::default(), Seed::Fixed),
             now: Stamp { boot: Duration::from_secs(1000), wall_us: 1_700_000_000_000_000 },
@@ -101,8 +101,15 @@ impl World {
     }
 
     fn see_as(&mut self, verdict: Verdict, packet: Packet) {
-        let observation =
-            Observation { packet, verdict, pkttype: Pkttype::Unicast, iif: "eth0", oif: "", prefix: b"" };
+        let observation = Observation {
+            packet,
+            verdict,
+            pkttype: Pkttype::Unicast,
+            iif: "eth0",
+            oif: "",
+            prefix: b"",
+            fault: None,
+        };
         let mut actions = Vec::new();
         self.engine.observe(&observation, self.now, &mut actions);
         self.carry_out(actions);
@@ -449,13 +456,14 @@ fn three_hundred_thousand_forged_sources_do_not_hide_a_scanner_who_was_nearly_ca
             iif: "eth0",
             oif: "",
             prefix: b"",
+            fault: None,
         };
         world.engine.observe(&observation, world.now, &mut actions);
         assert!(actions.is_empty());
     }
-    let occupancy = world.engine.occupancy();
-    assert_eq!(occupancy.probation, Capacity::default().probation);
-    assert!(occupancy.evicted > 200_000);
+    let [sources, _] = world.engine.occupancy();
+    assert_eq!(sources.probation, Capacity::default().probation);
+    assert!(sources.evicted_once > 200_000);
     (7..=8).for_each(|dport| world.see(syn(SCANNER, dport, RAW)));
     assert_eq!(world.rules_of_incidents(), ["tcp-syn-scan"]);
 }
@@ -489,6 +497,7 @@ fn an_accepted_syn_is_no_closed_port() {
             iif: "eth0",
             oif: "",
             prefix: b"nfban:accepted",
+            fault: None,
         };
         let mut actions = Vec::new();
         world.engine.observe(&observation, world.now, &mut actions);
@@ -616,6 +625,7 @@ fn open_incidents_share_a_bounded_memory_for_what_they_saw() {
                 iif: "eth0",
                 oif: "",
                 prefix: b"",
+                fault: None,
             };
             world.engine.observe(&observation, world.now, &mut actions);
         }

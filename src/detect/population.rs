@@ -1,0 +1,245 @@
+//! Sources, or prefixes of them: those seen once, and those that came back.
+//!
+//! A source enters with its first packet as a *newcomer*: one small entry, no heap. Its second packet makes it *tracked*,
+//! with counters. The two are tables of their own, and what is new pushes out of its own table only: a million forged
+//! sources with one packet each never reach those that have come back.
+
+use std::net::IpAddr;
+
+use foldhash::fast::SeedableRandomState;
+
+use super::Seen;
+use super::key::SourceKey;
+use super::probe::Probe;
+use super::ruleset::Ruleset;
+use super::shape::{ShapeId, Shapes, Share};
+use super::source::{Context, Counted, Newcomer, Source};
+use super::table::{Place, Table};
+use crate::time::Stamp;
+
+/// How much the table of sources holds at most; that of prefixes holds as much again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Sources seen once.
+    pub probation: u32,
+    /// Sources seen again, or with an open incident.
+    pub tracked: u32,
+    /// What all tracked ones together may have done: distinct packets, of about 130 octets each.
+    pub sightings: u32,
+}
+
+impl Default for Capacity {
+    /// At most about 60 MiB for sources, and as much for prefixes; 15 MiB when only forged sources come.
+    fn default() -> Self {
+        Self { probation: 98_304, tracked: 65_536, sightings: 262_144 }
+    }
+}
+
+/// How full a table is, and what it lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Entries seen once.
+    pub probation: u32,
+    /// Entries with counters.
+    pub tracked: u32,
+    /// What these have done.
+    pub sightings: u32,
+    /// Entries with counters that were pushed out.
+    pub evicted: u64,
+    /// Entries seen once that were pushed out.
+    pub evicted_once: u64,
+    /// What there is room for.
+    pub capacity: Capacity,
+}
+
+/// Where the members of a group are, and under which key.
+pub(super) type Members<'a> = (&'a Population, &'a dyn Fn(IpAddr) -> SourceKey);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Population {
+    newcomers: Table<Newcomer>,
+    pub(super) tracked: Table<Source>,
+    sightings: usize,
+    capacity: Capacity,
+}
+
+impl Population {
+    pub(super) fn new(capacity: Capacity, state: &dyn Fn() -> SeedableRandomState) -> Self {
+        Self {
+            newcomers: Table::new(capacity.probation, state()),
+            tracked: Table::new(capacity.tracked, state()),
+            sightings: 0,
+            capacity,
+        }
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Occupancy {
+            probation: number(self.newcomers.len()),
+            tracked: number(self.tracked.len()),
+            sightings: number(self.sightings),
+            evicted: self.tracked.evicted(),
+            evicted_once: self.newcomers.evicted(),
+            capacity: self.capacity,
+        }
+    }
+
+    pub(super) fn find(&self, key: &SourceKey) -> Option<&Source> {
+        self.tracked.find(key).and_then(|place| self.tracked.at(place))
+    }
+
+    /// Counts a packet of a tracked source.
+    pub(super) fn count(
+        &mut self,
+        place: Place,
+        share: &Share,
+        shape: ShapeId,
+        probe: &Probe,
+        hold: u16,
+        context: Context<'_>,
+    ) -> Counted {
+        self.changing(place, |source| source.count(share, shape, probe, hold, context)).unwrap_or_default()
+    }
+
+    /// Changes a tracked source, and keeps count of the sightings of all.
+    fn changing<T>(&mut self, place: Place, change: impl FnOnce(&mut Source) -> T) -> Option<T> {
+        let source = self.tracked.at_mut(place)?;
+        let before = source.sightings();
+        let result = change(source);
+        let after = source.sightings();
+        self.sightings = (self.sightings + after).saturating_sub(before);
+        Some(result)
+    }
+
+    /// The place of a source that is not tracked: now it is, unless this is its first packet, and one packet is not
+    /// enough. Tells also whether it is new here.
+    pub(super) fn admit(
+        &mut self,
+        key: &SourceKey,
+        at: usize,
+        shape: ShapeId,
+        probe: &Probe,
+        context: Context<'_>,
+    ) -> (Option<Place>, bool) {
+        let share = context.shapes.get(shape).and_then(|shape| shape.shares.get(at));
+        let at_once = share.is_some_and(|share| share.at_once);
+        let found = self.newcomers.find(key);
+        let first = found.and_then(|place| self.newcomers.at_mut(place));
+        let new = first.as_ref().is_none_or(|newcomer| newcomer.first.is_none());
+        if new && !at_once {
+            match first {
+                Some(newcomer) => newcomer.first = Some((*probe, shape)),
+                None => {
+                    let newcomer = Newcomer { first: Some((*probe, shape)), previous_ack: None };
+                    self.newcomers.insert(*key, newcomer);
+                }
+            }
+            return (None, true);
+        }
+        let newcomer = found.and_then(|place| self.newcomers.remove(place));
+        (Some(self.track(key, at, newcomer, context)), new)
+    }
+
+    /// As [`Self::admit`], for a group. Where no rule can fire before a second member comes, a lone one is only
+    /// remembered, and what it has done is taken over from it then.
+    pub(super) fn admit_group(
+        &mut self,
+        key: &SourceKey,
+        at: usize,
+        shape: ShapeId,
+        probe: &Probe,
+        members: Option<Members<'_>>,
+        context: Context<'_>,
+    ) -> Option<Place> {
+        let lone = self.newcomers.find(key).and_then(|place| self.newcomers.at_mut(place));
+        let lone = lone.and_then(|lone| lone.first.as_ref()).map(|(first, _)| first.saddr);
+        if members.is_some() && lone == Some(probe.saddr) {
+            return None;
+        }
+        let (place, _) = self.admit(key, at, shape, probe, context);
+        if let (Some(place), Some((sources, key_of)), Some(lone)) = (place, members, lone)
+            && let Some(member) = sources.find(&key_of(lone))
+        {
+            self.changing(place, |group| group.take_over(member, at, context));
+        }
+        place
+    }
+
+    fn track(
+        &mut self,
+        key: &SourceKey,
+        at: usize,
+        newcomer: Option<Newcomer>,
+        context: Context<'_>,
+    ) -> Place {
+        let mut source = Source::default();
+        if let Some(Newcomer { first, previous_ack }) = newcomer {
+            source.previous_ack = previous_ack;
+            let share = first.and_then(|(_, shape)| context.shapes.get(shape)?.shares.get(at));
+            if let (Some((probe, shape)), Some(share)) = (first, share) {
+                // Nothing fires here: a rule that one packet fires does not let its source be a newcomer.
+                source.count(share, shape, &probe, 0, context);
+            }
+        }
+        self.sightings += source.sightings();
+        let most = usize::try_from(self.capacity.sightings).unwrap_or(usize::MAX);
+        // One of the others gives way for each new one; while they have done too much, a few more.
+        for _ in 0..4 {
+            if self.sightings <= most {
+                break;
+            }
+            let gone = self.tracked.evict();
+            self.sightings -= gone.map_or(0, |gone| gone.sightings());
+        }
+        let (place, gone) = self.tracked.insert(*key, source);
+        self.sightings -= gone.map_or(0, |gone| gone.sightings());
+        place
+    }
+
+    pub(super) fn forget(&mut self, key: &SourceKey, index: usize, rules: &Ruleset, shapes: &mut Shapes) {
+        if let Some(place) = self.tracked.find(key) {
+            self.changing(place, |source| source.forget(index, rules, shapes));
+        }
+    }
+
+    /// The latest segment of a source whose lateness was in question.
+    pub(super) fn previous_ack(&self, key: &SourceKey) -> Option<(u32, u16)> {
+        if let Some(source) = self.find(key) {
+            return source.previous_ack;
+        }
+        self.newcomers.find(key).and_then(|place| self.newcomers.at(place))?.previous_ack
+    }
+
+    pub(super) fn note_ack(&mut self, key: &SourceKey, ack: (u32, u16)) {
+        if let Some(source) = self.tracked.find_mut(key) {
+            source.previous_ack = Some(ack);
+        } else if let Some(newcomer) = self.newcomers.find_mut(key) {
+            newcomer.previous_ack = Some(ack);
+        } else {
+            self.newcomers.insert(*key, Newcomer { first: None, previous_ack: Some(ack) });
+        }
+    }
+
+    pub(super) fn seen(&self, key: &SourceKey, now: Stamp, context: Context<'_>) -> Seen {
+        if let Some(source) = self.find(key) {
+            return source.seen(now, context);
+        }
+        let newcomer = self.newcomers.find(key).and_then(|place| self.newcomers.at(place));
+        let mut seen = Seen::default();
+        if let Some((probe, _)) = newcomer.and_then(|newcomer| newcomer.first.as_ref()) {
+            seen.note(probe.at, probe.at);
+        }
+        seen
+    }
+
+    /// Forgets all counts.
+    pub(super) fn clear(&mut self) {
+        self.tracked.values_mut().for_each(Source::clear);
+        self.newcomers
+            .values_mut()
+            .for_each(|newcomer| *newcomer = Newcomer { first: None, previous_ack: None });
+        self.sightings = 0;
+    }
+}
