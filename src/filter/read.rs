@@ -13,17 +13,16 @@ use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
-    filter(node, what, report, |keys, filter, report| {
-        if let Some(node) = keys.take("not") {
-            // `not` does not stand within `not`: negated parts say the same, and can be read.
-            filter
-                .not
-                .extend(report.list(node, |node, report| self::filter(node, "`not`", report, |_, _, _| ())));
-        }
+    conjunction(node, what, report, |keys, filter, report| {
+        let Some(node) = keys.take("not") else { return };
+        // `not` does not stand within `not`: negated parts say the same, and can be read.
+        let exceptions = report.list(node, |node, report| conjunction(node, "`not`", report, |_, _, _| ()));
+        filter.not.extend(exceptions);
     })
 }
 
-fn filter(
+/// Parts that must all hold; `rest` takes the keys that are none.
+fn conjunction(
     node: &Node,
     what: &'static str,
     report: &mut Report<'_>,
@@ -97,6 +96,9 @@ impl Filter {
         }
         if !(not.tcp_flags.is_empty() && not.tcp_sequence.is_empty()) && self.tcp_flags.is_empty() {
             self.tcp_flags.push((0, 0));
+        }
+        if !not.fault.is_empty() && self.fault.is_empty() {
+            self.fault.extend(Fault::ALL);
         }
         self.not.push(not);
     }
