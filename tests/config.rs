@@ -56,3 +56,11 @@ fn what_is_wrong_with_rules_is_told_with_its_place_and_remedy() {
         }
     });
 }
+
+#[test]
+fn traps_are_no_ports_of_an_ignore_filter() {
+    let text = "traps: [23]\nignore: [{protocol: tcp, dport: [22, traps]}]";
+    let problems = Config::read(&Source::new("c.yaml", text)).expect_err("nothing puts the traps in there");
+    let said = problems.to_string();
+    assert!(said.contains("c.yaml:2:38") && said.contains("list the ports themselves"), "{said}");
+}

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::reach::Places;
 use super::problem::{Place, Problem, Problems};
 use super::read::{Keys, Report};
 use super::settings::RESPONSES;
@@ -126,16 +127,23 @@ fn put(rule: Rule, place: Place, rules: &mut Vec<Rule>, report: &mut Report<'_>)
     if rule.raw_id.as_deref().is_some_and(|raw_id| is_taken(raw_id, &rule, rules)) {
         report.error(place, "`raw-id` is the name of a rule already", "take another, or leave it out");
     }
+    if rule.report_as.as_deref() == Some(&rule.id) {
+        report.error(place, "`report-as` is the id of the rule itself", "leave it out");
+    }
     match rules.iter_mut().find(|known| known.id == rule.id) {
         Some(known) => *known = rule,
         None => rules.push(rule),
     }
 }
 
-/// Whether the second name of a rule is its own first one, or a name of another rule.
+/// Whether the second name of a rule is its own first one, or a name of another rule. Rules that report as one may
+/// share both.
 fn is_taken(raw_id: &str, rule: &Rule, rules: &[Rule]) -> bool {
-    let named = |other: &Rule| other.id == raw_id || other.raw_id.as_deref() == Some(raw_id);
-    rule.id == raw_id || rules.iter().any(|other| other.id != rule.id && named(other))
+    let reported = |rule: &Rule| rule.report_as.clone().unwrap_or_else(|| rule.id.clone());
+    let named = |other: &Rule| {
+        other.id == raw_id || other.raw_id.as_deref() == Some(raw_id) && reported(other) != reported(rule)
+    };
+    reported(rule) == raw_id || rules.iter().any(|other| other.id != rule.id && named(other))
 }
 
 /// An id stands for one rule: within a file, and against the second names of other rules.
@@ -179,20 +187,27 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
     // For the reader of the file: why this threshold and window, and where the names come from.
     let _ = (text("reason", report), text("reference", report));
     let raw_id = keys.take("raw-id").and_then(|node| report.parse(node, "the id of a rule", id));
-    let filter = keys.require("match", report).and_then(|node| filter::read(node, "`match`", report));
+    let match_node = keys.require("match", report);
+    let filter = match_node.and_then(|node| filter::read_match(node, report));
     let count = keys.require("count", report).and_then(|node| count(node, report));
     let per = keys.take("per").map_or(Some(Key::Source), |node| per(node, report));
     let window = keys.require("window", report);
     let window = window.and_then(|node| report.parse(node, "a duration such as 60s", self::window));
     let respond = keys.take("respond").and_then(|node| report.word(node, RESPONSES));
     let from = keys.take("from-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
-    let closed = keys.take("closed-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let closed_node = keys.take("closed-at-least");
+    let closed = closed_node.and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
     let report_as = keys.take("report-as").and_then(|node| report.parse(node, "the id of a rule", id));
     let quiet = keys.take("quiet");
     let quiet = quiet.and_then(|node| report.parse(node, "a duration such as 10m", self::window));
     let threshold_node = keys.require("threshold", report);
     let threshold = threshold_node.and_then(|node| report.integer(node, 1..=u64::MAX));
-    let place = threshold_node.map_or(keys.place(), |node| node.place);
+    let place_of = |node: Option<&Node>| node.map_or(keys.place(), |node| node.place);
+    let places = Places {
+        filter: place_of(match_node),
+        threshold: place_of(threshold_node),
+        closed_at_least: place_of(closed_node),
+    };
     keys.finish(report);
     let rule = Rule {
         id: String::new(),
@@ -210,7 +225,7 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
         closed_at_least: closed.and_then(|closed| u32::try_from(closed).ok()).unwrap_or(0),
         from_at_least: from.and_then(|from| u32::try_from(from).ok()).unwrap_or(1),
     };
-    reach::check(&rule, place, report);
+    reach::check(&rule, &places, report);
     Some(rule)
 }
 
@@ -240,7 +255,7 @@ fn id(text: &str) -> Result<String, Wrong> {
 fn window(text: &str) -> Result<Duration, Wrong> {
     let window = values::positive_duration(text)?;
     if window > LONGEST_WINDOW {
-        return Err(Wrong::new(format!("the window {text} is too long"), "30 days are the most"));
+        return Err(Wrong::new(format!("the duration {text} is too long"), "30 days are the most"));
     }
     Ok(window)
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::filters::Filters;
-pub use self::read::read;
+pub use self::read::{read, read_match};
 use crate::detect::class::is_raw;
 use crate::packet::{Fault, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
@@ -92,7 +92,7 @@ pub struct Filter {
     pub daddr: Vec<IpNet>,
     pub sport: Vec<RangeInclusive<u16>>,
     pub dport: Vec<RangeInclusive<u16>>,
-    /// The configured traps besides [`Self::dport`]: for rules, where the compiler of rules puts them in.
+    /// The configured traps besides [`Self::dport`]: of rules alone, whose compiler puts them in.
     pub dport_traps: bool,
     /// (value, mask) over the 12 bits of [`crate::packet::TcpFlags`]; any of them.
     pub tcp_flags: Vec<(u16, u16)>,

@@ -13,10 +13,27 @@ use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
-    conjunction(node, what, report, |keys, filter, report| {
+    filter(node, what, Traps::Refused, report)
+}
+
+/// Reads the filter of a rule, whose `dport` may list `traps`.
+pub fn read_match(node: &Node, report: &mut Report<'_>) -> Option<Filter> {
+    filter(node, "`match`", Traps::Known, report)
+}
+
+/// Whether the compiler of rules will put the configured traps in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Traps {
+    Known,
+    Refused,
+}
+
+fn filter(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
+    conjunction(node, what, traps, report, |keys, filter, report| {
         let Some(node) = keys.take("not") else { return };
         // `not` does not stand within `not`: negated parts say the same, and can be read.
-        let exceptions = report.list(node, |node, report| conjunction(node, "`not`", report, |_, _, _| ()));
+        let exceptions = report
+            .list(node, |node, report| conjunction(node, "`not`", Traps::Refused, report, |_, _, _| ()));
         filter.not.extend(exceptions);
     })
 }
@@ -25,6 +42,7 @@ pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<
 fn conjunction(
     node: &Node,
     what: &'static str,
+    traps: Traps,
     report: &mut Report<'_>,
     rest: impl FnOnce(&mut Keys<'_>, &mut Filter, &mut Report<'_>),
 ) -> Option<Filter> {
@@ -32,10 +50,10 @@ fn conjunction(
     let (node, negated) = apart(node);
     let mut keys = report.keys(&node, what)?;
     let empty = keys.is_empty() && negated.is_empty();
-    let mut filter = plain(&mut keys, report);
+    let mut filter = plain(&mut keys, traps, report);
     for node in &negated {
         if let Some(mut keys) = report.keys(node, what) {
-            let not = plain(&mut keys, report);
+            let not = plain(&mut keys, Traps::Refused, report);
             keys.finish(report);
             filter.exclude(not);
         }
@@ -115,11 +133,12 @@ fn families(negated: &[IpNet], here: &mut Vec<IpNet>) {
 }
 
 /// Every part that is not negated.
-fn plain(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
+fn plain(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> Filter {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     let verdicts = Verdict::ALL.map(|verdict| (verdict.as_str(), verdict));
     let pkttypes =
         [("unicast", Pkttype::Unicast), ("multicast", Pkttype::Multicast), ("broadcast", Pkttype::Broadcast)];
+    let (dport, dport_traps) = dports(keys, traps, report);
     let faults = Fault::ALL.map(|fault| (fault.as_str(), fault));
     let mut filter = Filter {
         class: list(keys, "class", report, |node, report| report.word(node, &classes)),
@@ -128,8 +147,8 @@ fn plain(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
         saddr: parsed(keys, "saddr", "an address or a prefix", report, values::network),
         daddr: parsed(keys, "daddr", "an address or a prefix", report, values::network),
         sport: parsed(keys, "sport", "a port or a range", report, values::ports),
-        dport: parsed(keys, "dport", "a port or a range", report, values::ports),
-        dport_traps: false,
+        dport,
+        dport_traps,
         tcp_flags: parsed(keys, "tcp-flags", "control bits such as syn", report, values::tcp_flags),
         tcp_sequence: parsed(keys, "tcp-sequence", "a sequence number", report, sequence),
         ttl: ttl(keys, report),
@@ -149,6 +168,26 @@ fn plain(keys: &mut Keys<'_>, report: &mut Report<'_>) -> Filter {
     filter.icmp_type = parsed(keys, "icmp-type", "an ICMP type", report, icmp_type);
     refuse_contradictions(&filter, keys, report);
     filter
+}
+
+/// Destination ports, and whether the configured traps are among them.
+fn dports(keys: &mut Keys<'_>, traps: Traps, report: &mut Report<'_>) -> (Vec<RangeInclusive<u16>>, bool) {
+    let mut listed = false;
+    let ports = list(keys, "dport", report, |node, report| {
+        if !matches!(&node.value, Value::Scalar { text, .. } if text == "traps") {
+            return report.parse(node, "a port or a range", values::ports);
+        }
+        listed = true;
+        if traps == Traps::Refused {
+            report.error(
+                node.place,
+                "`traps` stands for the configured traps only in the `dport` of a rule's `match`",
+                "list the ports themselves",
+            );
+        }
+        None
+    });
+    (ports, listed)
 }
 
 fn list<T>(
@@ -248,7 +287,8 @@ fn refuse_contradictions(filter: &Filter, keys: &Keys<'_>, report: &mut Report<'
         }
     };
     let ported = [protocol::TCP, protocol::UDP, protocol::UDPLITE];
-    ask(!filter.sport.is_empty() || !filter.dport.is_empty(), "ports", &ported);
+    let asks_ports = !filter.sport.is_empty() || !filter.dport.is_empty() || filter.dport_traps;
+    ask(asks_ports, "ports", &ported);
     ask(!filter.tcp_flags.is_empty() || !filter.tcp_sequence.is_empty(), "TCP header", &[protocol::TCP]);
     ask(!filter.icmp_type.is_empty(), "ICMP type", &[protocol::ICMP, protocol::ICMPV6]);
 }

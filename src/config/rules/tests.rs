@@ -92,7 +92,7 @@ const OWN: &str = "{id: tcp-fin-scan, match: {class: fin}, count: packets, thres
 #[test]
 fn a_rule_takes_the_place_of_one_with_its_id() {
     let rules = with(&format!("- {OWN}")).unwrap();
-    assert_eq!(rules.len(), 8);
+    assert_eq!(rules.len(), with_files(&[]).unwrap().len());
     assert_eq!(
         (rules[2].id.as_str(), rules[2].threshold, &rules[2].count),
         ("tcp-fin-scan", 9, &Count::Packets)
@@ -185,6 +185,11 @@ fn a_threshold_that_is_never_reached_is_refused() {
             && !count("{class: proto}", "{distinct: protocol}", 257)
     );
     assert!(!count("{class: syn}", "{distinct: [daddr, dport]}", 65_537));
+    // Which ports are traps stands elsewhere: there may be many.
+    assert!(count("{class: syn, dport: traps}", "{distinct: dport}", 60_000));
+    // One IPv4 source is one address, an IPv6 one is many.
+    assert!(!count("{class: syn, saddr: 192.0.2.0/24}", "{distinct: saddr}", 2));
+    assert!(count("{class: syn, saddr: '2001:db8::/32'}", "{distinct: saddr}", 256));
 }
 
 #[test]
@@ -197,4 +202,66 @@ fn more_addresses_than_a_key_holds_are_refused() {
     };
     assert!(from("source", 4) && from("{ipv4: 24}", 256) && !from("{ipv4: 24}", 257));
     assert!(from("{ipv4: 32, ipv6: 64}", 4) && !from("{ipv4: 32, ipv6: 128}", 2));
+    assert!(from("source-and-destination", 4));
+}
+
+/// What is said about a rule with these parts instead of a common one's.
+fn said(parts: &str) -> String {
+    with(&format!("- {{id: own, window: 1s, threshold: 24, {parts}}}"))
+        .err()
+        .map_or_else(String::new, |problems| problems.to_string())
+}
+
+#[test]
+fn closed_ones_are_asked_for_only_where_accepted_ones_count() {
+    let ports = "count: {distinct: dport, weights: {3: [0-1023], 2: rest}}";
+    let of = |verdict: &str, closed: u32, count: &str| {
+        said(&format!("match: {{class: syn, verdict: {verdict}}}, closed-at-least: {closed}, {count}"))
+    };
+    assert_eq!(of("[refused, accepted]", 11, ports), "");
+    assert!(of("refused", 3, ports).contains("this rule matches none"));
+    assert!(of("accepted", 3, ports).contains("matches accepted packets alone"));
+    assert!(of("[refused, accepted]", 12, ports).contains("accepted packets never count"));
+    assert!(of("[refused, accepted]", 3, "count: packets").contains("is about distinct values"));
+}
+
+#[test]
+fn a_rule_that_can_never_match_is_refused() {
+    let of = |filter: &str| said(&format!("match: {filter}, count: packets"));
+    assert_eq!(of("{class: fragment, verdict: fragment, fault: [tiny, overlap]}"), "");
+    assert_eq!(of("{verdict: fragment}"), "");
+    for filter in ["{class: fragment}", "{fault: tiny}", "{fault: overlap, verdict: refused}"] {
+        assert!(of(filter).contains("faulty fragments have the verdict `fragment`"), "{filter}");
+    }
+    assert!(of("{class: syn, verdict: fragment}").contains("are of the class `fragment`"));
+    assert!(
+        said("match: {class: syn, saddr: '::/0'}, count: packets, per: {ipv4: 24}")
+            .contains("the family of `saddr`")
+    );
+}
+
+#[test]
+fn traps_stand_for_ports_in_the_match_of_a_rule_alone() {
+    let rules = with(
+        "- {id: own, match: {class: syn, dport: [2222, traps]}, count: packets, threshold: 1, window: 1s}",
+    );
+    let filter = rule(&rules.unwrap(), "own").filter.clone();
+    assert_eq!((filter.dport, filter.dport_traps), (vec![2222..=2222], true));
+    let not = "match: {class: syn, not: [{dport: traps}]}, count: packets";
+    assert!(said(not).contains("only in the `dport` of a rule's `match`"));
+    assert!(said("match: {class: syn, sport: traps}, count: packets").contains("error"));
+    assert!(said("match: {protocol: icmp, dport: traps}, count: packets").contains("has no ports"));
+}
+
+#[test]
+fn several_rules_may_report_as_one() {
+    let as_scan = "- {id: own, report-as: tcp-port-scan, raw-id: tcp-syn-scan, match: {class: syn}, count: packets, \
+                   threshold: 1, window: 1s, quiet: 1s}";
+    let rules = with(as_scan).unwrap();
+    let own = rule(&rules, "own");
+    assert_eq!((own.report_as.as_deref(), own.quiet), (Some("tcp-port-scan"), Some(Duration::from_secs(1))));
+    assert!(with(&as_scan.replace("report-as: tcp-port-scan, ", "")).is_err(), "another rule's second name");
+    assert!(
+        said("report-as: own, match: {class: syn}, count: packets").contains("the id of the rule itself")
+    );
 }
