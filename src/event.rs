@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -19,7 +20,37 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// A scan or flood, told when it opens.
+/// A scanner that its packets' headers give away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tool {
+    /// The Mirai botnet and what was made of its source.
+    Mirai,
+    /// masscan.
+    Masscan,
+    /// ZMap before version 4.
+    Zmap,
+    /// nmap with packets of its own making, over IPv4.
+    Nmap,
+}
+
+impl Tool {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Mirai, Self::Masscan, Self::Zmap, Self::Nmap];
+
+    /// Its name as its makers write it; JSON has it in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mirai => "Mirai",
+            Self::Masscan => "masscan",
+            Self::Zmap => "ZMap",
+            Self::Nmap => "nmap",
+        }
+    }
+}
+
+/// A scan or flood: told when it opens, while it grows, and with its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
     /// Its identity.
@@ -44,6 +75,13 @@ pub struct Incident {
     pub ports: Vec<u16>,
     /// How many distinct (protocol, port) in all.
     pub distinct_ports: u64,
+    /// Destination ports as runs of consecutive ones, ascending, at most 64 runs: mostly all of them, where `ports` is
+    /// only the lowest.
+    pub port_ranges: Vec<RangeInclusive<u16>>,
+    /// Source ports, ascending, at most 64.
+    pub source_ports: Vec<u16>,
+    /// How many distinct source ports in all.
+    pub distinct_source_ports: u64,
     /// Names of the protocols, ascending.
     pub protocols: Vec<String>,
     /// How many source addresses.
@@ -52,6 +90,22 @@ pub struct Incident {
     pub packets: u64,
     /// Their IP lengths in sum.
     pub bytes: u64,
+    /// What the packets were made with, where that is certain.
+    pub tool: Option<Tool>,
+}
+
+impl Incident {
+    /// From the first packet to the latest.
+    #[must_use]
+    pub const fn duration(&self) -> Duration {
+        self.last_seen.boot.saturating_sub(self.first_seen.boot)
+    }
+}
+
+/// Ascending ports as runs of consecutive ones.
+pub fn runs(ascending: &[u16]) -> impl Iterator<Item = RangeInclusive<u16>> {
+    let follows = |before: &u16, after: &u16| before.checked_add(1) == Some(*after);
+    ascending.chunk_by(follows).filter_map(|run| Some(*run.first()?..=*run.last()?))
 }
 
 /// The end of an incident, with totals.
@@ -132,12 +186,14 @@ pub struct Summary {
 /// Any of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An incident opened.
-    Incident(Incident),
+    /// An incident opened. Boxed, as it is many times the size of the others.
+    Incident(Box<Incident>),
+    /// An incident has grown to twice what was last told, as of its latest packet.
+    IncidentUpdate(Box<Incident>),
     /// A ban took effect.
     Ban(Ban),
     /// An incident is over.
-    IncidentEnd(IncidentEnd),
+    IncidentEnd(Box<IncidentEnd>),
     /// A ban is over.
     BanEnd(BanEnd),
     /// Something the administrator must know.

@@ -22,5 +22,7 @@ mod golden;
 mod output;
 #[path = "replay/text.rs"]
 mod text;
+#[path = "replay/tools.rs"]
+mod tools;
 #[path = "replay/wire.rs"]
 mod wire;

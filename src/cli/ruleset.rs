@@ -62,9 +62,9 @@ fn paired(config: &Config, path: &Path) -> Option<String> {
          # header tells how to load and remove it: it owns the table `inet server` alone.\n\n",
         path.display()
     );
-    let body = EXAMPLE.lines().skip_while(|line| line.starts_with('#') || line.is_empty());
-    for line in body {
-        let logs_to = |verdict: &str| line.contains("log prefix") && line.contains(verdict);
+    let header = |line: &&str| line.starts_with('#') || line.is_empty();
+    let body = EXAMPLE.lines().skip_while(header);
+    for line in without_idle_hooks(body, |verdict| of(verdict).is_some()) {
         let with_group = |(group, nflog): &(u16, &Nflog)| {
             let logged = line.split(" group ").next().unwrap_or_default();
             format!("{logged} group {group} snaplen {}", nflog.snaplen)
@@ -78,22 +78,51 @@ fn paired(config: &Config, path: &Path) -> Option<String> {
             && config.services.iter().any(|s| s.ports.len() > 1)
         {
             format!("{line}\n\t\tflags interval")
-        } else if logs_to("nfban:refused") {
-            with_group(refused)
-        } else if logs_to("nfban:invalid") {
-            with_group(invalid)
-        } else if logs_to("nfban:accepted") {
-            match of(Verdict::Accepted) {
-                Some(accepted) => with_group(accepted),
-                None => continue,
-            }
         } else {
-            line.to_owned()
+            match logged_as(line) {
+                None => line.to_owned(),
+                Some(Verdict::Refused) => with_group(refused),
+                Some(Verdict::Invalid) => with_group(invalid),
+                Some(verdict) => match of(verdict) {
+                    Some(group) => with_group(group),
+                    None => continue,
+                },
+            }
         };
         // Writing to a String does not fail.
         let _ = writeln!(text, "{line}");
     }
     Some(text)
+}
+
+/// The verdict of a rule that logs.
+fn logged_as(line: &str) -> Option<Verdict> {
+    let (_, prefix) = line.split_once("log prefix \"")?;
+    Verdict::from_prefix(prefix.as_bytes())
+}
+
+/// The lines without the chains that look at packets only to log them, where nobody captures those: fragments, and what
+/// this host sends. Such chains stand behind one another at the end, each after its comment, up to the blank line before the
+/// next.
+fn without_idle_hooks<'a>(
+    lines: impl Iterator<Item = &'a str>,
+    captured: impl Fn(Verdict) -> bool,
+) -> Vec<&'a str> {
+    let lines: Vec<&str> = lines.collect();
+    let paragraphs = lines.split_inclusive(|line| line.is_empty());
+    let is_idle = |paragraph: &&[&str]| {
+        let mut logged = paragraph.iter().filter_map(|line| logged_as(line));
+        logged.any(|verdict| matches!(verdict, Verdict::Fragment | Verdict::Outbound) && !captured(verdict))
+    };
+    let mut kept = paragraphs.filter(|paragraph| !is_idle(paragraph)).flatten().copied().collect::<Vec<_>>();
+    // The last paragraph closes the table, too.
+    if kept.last() != Some(&"}") {
+        while kept.last().is_some_and(|line| line.is_empty()) {
+            kept.pop();
+        }
+        kept.push("}");
+    }
+    kept
 }
 
 fn protocol_name(number: u8) -> String {
@@ -126,7 +155,7 @@ mod tests {
         .unwrap();
         assert!(text.contains("elements = { tcp . 25, udp . 51820, tcp . 40000-40010 }"), "{text}");
         assert!(text.contains("flags interval"));
-        assert!(text.contains("prefix \"nfban:refused\" group 7 snaplen 256"));
+        assert!(text.contains("prefix \"nfban:refused\" group 7 snaplen 256"), "{text}");
         assert!(text.contains("prefix \"nfban:invalid\" group 7 snaplen 256"));
         assert!(text.contains("prefix \"nfban:accepted\" group 8 snaplen 128"));
         assert!(!text.contains("group 10"));
@@ -136,6 +165,17 @@ mod tests {
     fn what_is_not_captured_is_not_logged() {
         let text = ruleset("").unwrap();
         assert!(!text.contains("nfban:accepted") && !text.contains("elements ="), "{text}");
+        assert!(!text.contains("hook prerouting") && !text.contains("hook output"), "{text}");
+        assert!(text.contains("hook input") && text.ends_with("\t}\n}\n"), "{text}");
+        for (verdict, hook) in [("fragment", "prerouting"), ("outbound", "output")] {
+            let text = ruleset(&format!(
+                "capture: [{{nflog: {{group: 7}}}}, {{nflog: {{group: 9, verdict: {verdict}}}}}]"
+            ));
+            let text = text.unwrap();
+            assert!(text.contains(&format!("prefix \"nfban:{verdict}\" group 9 snaplen 128")), "{text}");
+            assert!(text.contains(&format!("hook {hook}")) && text.matches(" hook ").count() == 2, "{text}");
+            assert!(text.ends_with("\t}\n}\n"), "{text}");
+        }
         assert_eq!(ruleset("capture: [{nflog: {group: 8, verdict: accepted}}]"), None);
     }
 }

@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod outbound;
 mod signals;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::outbound::Searches;
 use self::signals::{Signal, Signals};
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
@@ -124,6 +126,7 @@ struct Daemon {
     engine: Engine,
     backend: Backend,
     captures: Captures,
+    searches: Searches,
     watch: Watch,
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
@@ -202,6 +205,8 @@ impl Daemon {
         // Before anything is changed in the kernel: another daemon may have the groups.
         let captures = Captures::open(&config.capture)?;
         let mut backend = Backend::open(config, &host)?;
+        let searches =
+            Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
         let mut actions = Vec::new();
         let started = clock::now();
         match backend.held() {
@@ -215,6 +220,7 @@ impl Daemon {
             engine,
             backend,
             captures,
+            searches,
             watch,
             inbox,
             refresh_at: None,
@@ -290,6 +296,7 @@ impl Daemon {
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.watch, PollFlags::IN),
+            PollFd::new(&self.searches, PollFlags::IN),
         ];
         fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
@@ -297,7 +304,7 @@ impl Daemon {
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { host: ready(2), packets: ready(3) }
+        Woken { host: ready(2), packets: ready(4) }
     }
 
     fn take_packets(&mut self) {
@@ -324,6 +331,9 @@ impl Daemon {
         if self.listeners_at <= now.boot && self.captures.take_undecided() {
             self.listeners_at = now.boot + LISTENERS_EVERY;
             self.refresh_listeners();
+        }
+        if let Some(what) = self.searches.ended() {
+            self.latest.alarm(what, self.loaded.config.mode);
         }
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
@@ -401,13 +411,17 @@ impl Daemon {
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
         loop {
-            let Self { engine, actions, backend, latest, loaded, .. } = self;
+            let Self { engine, actions, backend, searches, host, latest, loaded, .. } = self;
             let mode = loaded.config.mode;
             engine.settle(
                 actions,
                 |changes| backend.apply(changes),
                 clock::now,
-                |event| latest.tell(event, mode),
+                |event| {
+                    let alarm = searches.begin(&event, host);
+                    latest.tell(event, mode);
+                    alarm.into_iter().for_each(|what| latest.alarm(what, mode));
+                },
             );
             let reinstalled = backend.reinstalled();
             if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
@@ -484,6 +498,10 @@ struct Latest {
 }
 
 impl Latest {
+    fn alarm(&mut self, what: String, mode: Mode) {
+        self.tell(Event::Alarm(event::Alarm { time: clock::now(), what }), mode);
+    }
+
     fn tell(&mut self, event: Event, mode: Mode) {
         let words = text::describe(&event);
         match event {
@@ -494,9 +512,26 @@ impl Latest {
             }
             Event::Incident(incident) => {
                 info!("{words}");
-                remember(&mut self.incidents, incident);
+                remember(&mut self.incidents, *incident);
+            }
+            Event::IncidentUpdate(incident) => {
+                info!("{words}");
+                self.renew(*incident);
+            }
+            Event::IncidentEnd(end) => {
+                info!("{words}");
+                self.renew(end.incident);
             }
             _ => info!("{words}"),
+        }
+    }
+}
+
+impl Latest {
+    /// Shows what the incident has come to, while it is among the latest.
+    fn renew(&mut self, incident: event::Incident) {
+        if let Some(known) = self.incidents.iter_mut().find(|known| known.id == incident.id) {
+            *known = incident;
         }
     }
 }

@@ -19,9 +19,11 @@ use super::wire::Flags;
 use super::{DemoError, Options};
 use crate::decide::Measure;
 use crate::enforce::{Enforcer as _, Kernel, Settings};
+use crate::event::runs;
 use crate::report::json::Incident;
+use crate::report::ports::PortRanges;
 use crate::report::target::Target;
-use crate::report::text::{count, port_list};
+use crate::report::text::count;
 use crate::time::format_duration;
 
 /// For how long a source is restricted here: long enough to look at, short enough to wait for.
@@ -412,7 +414,7 @@ fn all_silent(act: &Act, attacker: &Attacker<'_>, ports: &[u16]) -> Result<(), D
 
 fn ports(ports: &[u16]) -> String {
     let sorted: Vec<u16> = ports.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    port_list(&sorted, number(sorted.len()), sorted.len())
+    PortRanges(runs(&sorted).collect()).describe(number(sorted.len()), sorted.len())
 }
 
 fn seconds(duration: Duration) -> String {

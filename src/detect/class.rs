@@ -168,8 +168,11 @@ pub fn judge(
         return Exempt(Exemption::Protected);
     }
     let accepted = observation.verdict == Verdict::Accepted;
+    // Services are ours: what was let in to them is counted as such, and what our hosts send goes to those of others.
+    let to_services =
+        !matches!(observation.verdict, Verdict::Accepted | Verdict::Outbound | Verdict::Fragment);
     if let Some((_, dport)) = packet.ports()
-        && !accepted
+        && to_services
         && ours.services.contains(packet.protocol, dport)
     {
         return Exempt(Exemption::Published);
@@ -206,6 +209,9 @@ fn by_headers(
     );
     if group {
         return if echo_request { Evidence(Class::Smurf) } else { Exempt(Exemption::Group) };
+    }
+    if observation.verdict == Verdict::Fragment {
+        return observation.fault.map_or(Exempt(Exemption::Fragment), |_| Evidence(Class::Fragment));
     }
     if matches!(packet.fragment, Some(Fragment { offset: 1.., .. })) {
         return Exempt(Exemption::Fragment);

@@ -17,6 +17,7 @@ mod select;
 mod shape;
 mod source;
 mod table;
+mod tool;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use self::class::{Exemption, Judgement, Surroundings, judge};
+use self::fragment::Fragments;
 use self::incident::Open;
 use self::key::{SourceKey, Widths};
 use self::population::Population;
@@ -174,6 +176,9 @@ pub struct Detector {
     room: usize,
     values: SeedableRandomState,
     counted: u64,
+    fragments: Fragments,
+    /// Incidents that have grown since they were last told.
+    grown: Vec<Incident>,
 }
 
 impl Detector {
@@ -205,6 +210,8 @@ impl Detector {
             room: MAX_KEPT,
             values: state(),
             counted: 0,
+            fragments: Fragments::new(fragment::DATAGRAMS, state()),
+            grown: Vec::new(),
         }
     }
 
@@ -251,8 +258,21 @@ impl Detector {
         if seen == Seen::default() { self.groups.seen(&key, now, context) } else { seen }
     }
 
+    /// Takes the incidents that have grown much since they were last told.
+    pub fn take_grown(&mut self) -> std::vec::Drain<'_, Incident> {
+        self.grown.drain(..)
+    }
+
     /// Takes in one packet. Time must not go back.
     pub fn observe(&mut self, observation: &Observation<'_>, at: Stamp) -> Effect {
+        if observation.verdict == Verdict::Fragment && observation.fault.is_none() {
+            let fault = self.fragments.observe(&observation.packet, at);
+            return self.examine(&Observation { fault, ..*observation }, at);
+        }
+        self.examine(observation, at)
+    }
+
+    fn examine(&mut self, observation: &Observation<'_>, at: Stamp) -> Effect {
         let key = self.source_key(observation);
         let class = match self.judge(observation, &key) {
             Judgement::Evidence(class) => class,
@@ -342,17 +362,25 @@ impl Detector {
         for number in asked {
             let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             let Some(rule) = rules.rules.get(open.rule) else { continue };
-            // A fragment's class says nothing of the scan it is a part of.
             let of_class = rule.classes.contains(arrival.class) && !rule.is_narrow();
             let matches = mask.contains(open.rule);
-            if rule.owns() && (matches || of_class || arrival.class == Class::Fragment) {
-                open.update(&arrival.probe, &mut self.room);
+            if rule.owns() && arrival.class == Class::Fragment && !matches {
+                // A scan that comes in fragments is still the scan it is.
+                open.touch(arrival.probe.at);
                 return Some(number);
             }
-            if !rule.owns() && matches {
-                open.update(&arrival.probe, &mut self.room);
-                mask.remove(open.rule);
+            let owns = rule.owns() && (matches || of_class);
+            if !owns && !matches {
+                continue;
             }
+            open.update(&arrival.probe, &mut self.room);
+            if open.grown() {
+                self.grown.push(open.record());
+            }
+            if owns {
+                return Some(number);
+            }
+            mask.remove(open.rule);
         }
         None
     }
@@ -548,5 +576,6 @@ impl Detector {
     pub fn restart_windows(&mut self) {
         self.sources.clear();
         self.groups.clear();
+        self.fragments.clear();
     }
 }

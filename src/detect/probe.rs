@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::tool::Marks;
 use crate::packet::{Observation, Tcp, Transport};
 use crate::time::Stamp;
 
@@ -28,6 +29,8 @@ pub(super) struct Probe {
     pub(super) length: u32,
     /// Whether it looks made by hand ([`super::class::is_raw`]).
     pub(super) raw: bool,
+    /// Whose fingerprints it bears.
+    pub(super) marks: Marks,
 }
 
 impl Probe {
@@ -51,6 +54,7 @@ impl Probe {
             flags,
             length: packet.length,
             raw: super::class::is_raw(packet),
+            marks: Marks::of(packet),
         }
     }
 }

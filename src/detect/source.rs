@@ -20,6 +20,7 @@ use super::ruleset::{Compiled, Counting, Ruleset};
 use super::select::Mask;
 use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
+use super::tool::Marks;
 use super::{Seen, SeenCount};
 use crate::packet::protocol::{TCP, UDP, UDPLITE};
 use crate::time::Stamp;
@@ -87,6 +88,7 @@ struct Cold {
     length: u32,
     protocol: u8,
     ttl: u8,
+    marks: Marks,
 }
 
 /// What came of counting a packet.
@@ -535,6 +537,7 @@ impl Cold {
             length: probe.length,
             protocol: probe.protocol,
             ttl: probe.ttl,
+            marks: probe.marks,
         }
     }
 
@@ -550,6 +553,7 @@ impl Cold {
             flags: self.flags,
             length: self.length,
             raw: hot.raw,
+            marks: self.marks,
         }
     }
 }

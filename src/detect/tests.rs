@@ -377,7 +377,7 @@ proptest! {
     fn accepted_packets_count_once_enough_closed_ports_do(
         steps in steps(2, 20),
         window in 1u64..100,
-        threshold in 3usize..15,
+        threshold in 5usize..15,
         closed in 1usize..5,
     ) {
         let yaml = format!(

@@ -125,7 +125,10 @@ impl Engine {
     pub fn observe(&mut self, observation: &Observation<'_>, at: Stamp, actions: &mut Vec<Action>) {
         self.advance(at, actions);
         self.counts.packets += 1;
-        match self.detector.observe(observation, at) {
+        let effect = self.detector.observe(observation, at);
+        let told = |incident| Action::Tell(Event::IncidentUpdate(Box::new(incident)));
+        actions.extend(self.detector.take_grown().map(told));
+        match effect {
             Effect::Exempt(why) => return self.exempt(why),
             Effect::Unclaimed => return,
             Effect::Counted | Effect::Continued(_) => {}
@@ -183,7 +186,7 @@ impl Engine {
             // One moment at a time, so that what is told comes in the order of its times.
             let moment = Stamp { boot: due, ..now };
             while let Some(end) = self.detector.end_next(moment) {
-                actions.push(Action::Tell(Event::IncidentEnd(end)));
+                actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
             }
             while let Some(deed) = self.ledger.next_deed(moment) {
                 match deed {
@@ -207,7 +210,7 @@ impl Engine {
     pub fn finish(&mut self, now: Stamp, actions: &mut Vec<Action>) {
         self.advance(now, actions);
         while let Some(end) = self.detector.end_any(now) {
-            actions.push(Action::Tell(Event::IncidentEnd(end)));
+            actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
         }
     }
 
@@ -255,11 +258,11 @@ impl Engine {
                     format!("the limit of {MAX_OPEN} open incidents is reached: the quietest end early");
                 actions.push(Action::Tell(Event::Alarm(Alarm { time: now, what })));
             }
-            actions.push(Action::Tell(Event::IncidentEnd(displaced.clone())));
+            actions.push(Action::Tell(Event::IncidentEnd(Box::new(displaced.clone()))));
         } else if self.detector.open_incidents() < MAX_OPEN / 10 * 9 {
             self.crowded = false;
         }
-        actions.push(Action::Tell(Event::Incident(finding.incident.clone())));
+        actions.push(Action::Tell(Event::Incident(Box::new(finding.incident.clone()))));
         self.respond(&finding.grounds, now, actions);
     }
 

@@ -13,12 +13,12 @@ use crate::packet::{Fault, Pkttype, Verdict, protocol};
 
 /// Reads a filter; `what` names it in messages. A filter that matches everything, or nothing, is an error.
 pub fn read(node: &Node, what: &'static str, report: &mut Report<'_>) -> Option<Filter> {
-    filter(node, what, Traps::Refused, report)
+    with_exceptions(node, what, Traps::Refused, report)
 }
 
 /// Reads the filter of a rule, whose `dport` may list `traps`.
 pub fn read_match(node: &Node, report: &mut Report<'_>) -> Option<Filter> {
-    filter(node, "`match`", Traps::Known, report)
+    with_exceptions(node, "`match`", Traps::Known, report)
 }
 
 /// Whether the compiler of rules will put the configured traps in.
@@ -28,18 +28,18 @@ enum Traps {
     Refused,
 }
 
-fn filter(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
-    conjunction(node, what, traps, report, |keys, filter, report| {
-        let Some(node) = keys.take("not") else { return };
-        // `not` does not stand within `not`: negated parts say the same, and can be read.
-        let exceptions = report
-            .list(node, |node, report| conjunction(node, "`not`", Traps::Refused, report, |_, _, _| ()));
-        filter.not.extend(exceptions);
+fn with_exceptions(node: &Node, what: &'static str, traps: Traps, report: &mut Report<'_>) -> Option<Filter> {
+    filter(node, what, traps, report, |keys, filter, report| {
+        if let Some(node) = keys.take("not") {
+            // `not` does not stand within `not`: negated parts say the same, and can be read.
+            let nots = report
+                .list(node, |node, report| self::filter(node, "`not`", Traps::Refused, report, |_, _, _| ()));
+            filter.not.extend(nots);
+        }
     })
 }
 
-/// Parts that must all hold; `rest` takes the keys that are none.
-fn conjunction(
+fn filter(
     node: &Node,
     what: &'static str,
     traps: Traps,

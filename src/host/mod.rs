@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod diag;
 mod link;
 mod listeners;
 mod nexthop;
+mod process;
 mod resolver;
 mod route;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use ipnet::IpNet;
 use crate::netlink::{Batch, Header, Message, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 
 pub use listeners::listeners;
+pub use process::{Culprit, Owner, Process};
 pub use resolver::resolvers;
 pub use watch::Watch;
 

@@ -5,13 +5,15 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::escape;
+use super::ports::PortRanges;
 use super::target::Target;
 use crate::decide::{Evidence, Measure};
-use crate::event::{self, BanEndReason, Event, IncidentId};
+use crate::event::{self, BanEndReason, Event, IncidentId, Tool};
 use crate::time::{Wall, seconds_rounded_up};
 
 /// Writes one event as a line.
@@ -55,8 +57,9 @@ impl serde_json::ser::Formatter for Harmless {
 #[expect(missing_docs, reason = "each is documented at its record")]
 pub enum Record {
     Incident(Incident),
+    IncidentUpdate(IncidentTotals),
     Ban(Ban),
-    IncidentEnd(IncidentEnd),
+    IncidentEnd(IncidentTotals),
     BanEnd(BanEnd),
     Alarm(Alarm),
     Summary(Summary),
@@ -81,6 +84,11 @@ pub struct Incident {
     pub packets: u64,
     pub bytes: u64,
     pub distinct_destinations: u64,
+    pub port_ranges: PortRanges,
+    pub source_ports: Vec<u16>,
+    pub distinct_source_ports: u64,
+    pub duration_s: Seconds,
+    pub tool: Option<Tool>,
 }
 
 /// See [`event::Ban`].
@@ -96,18 +104,36 @@ pub struct Ban {
     pub timeout_s: Option<u64>,
 }
 
-/// See [`event::IncidentEnd`].
+/// What an incident has come to, so far or in all. See [`event::Incident`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the event")]
-pub struct IncidentEnd {
+pub struct IncidentTotals {
     pub incident: IncidentId,
+    /// When this was told: of an end, when it was over; of an update, its latest packet.
     pub time: Wall,
     pub rule: String,
     pub source: Target,
     pub packets: u64,
     pub bytes: u64,
     pub distinct_ports: u64,
+    pub evidence: Evidence,
+    pub first_seen: Wall,
+    pub last_seen: Wall,
+    pub duration_s: Seconds,
+    pub destinations: Vec<IpAddr>,
+    pub distinct_destinations: u64,
+    pub ports: Vec<u16>,
+    pub port_ranges: PortRanges,
+    pub source_ports: Vec<u16>,
+    pub distinct_source_ports: u64,
+    pub protocols: Vec<String>,
+    pub addresses: u64,
+    pub tool: Option<Tool>,
 }
+
+/// A duration as a number of seconds, with microseconds behind the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
 
 /// See [`event::BanEnd`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,9 +167,12 @@ pub struct Summary {
 impl From<&Event> for Record {
     fn from(event: &Event) -> Self {
         match event {
-            Event::Incident(incident) => Self::Incident(incident.into()),
+            Event::Incident(incident) => Self::Incident((&**incident).into()),
+            Event::IncidentUpdate(incident) => {
+                Self::IncidentUpdate(IncidentTotals::new(incident, incident.last_seen.into()))
+            }
             Event::Ban(ban) => Self::Ban(ban.into()),
-            Event::IncidentEnd(end) => Self::IncidentEnd(end.into()),
+            Event::IncidentEnd(end) => Self::IncidentEnd(IncidentTotals::new(&end.incident, end.time.into())),
             Event::BanEnd(end) => {
                 Self::BanEnd(BanEnd { time: end.time.into(), target: Target(end.target), reason: end.reason })
             }
@@ -171,6 +200,11 @@ impl From<&event::Incident> for Incident {
             packets: incident.packets,
             bytes: incident.bytes,
             distinct_destinations: incident.distinct_destinations,
+            port_ranges: PortRanges(incident.port_ranges.clone()),
+            source_ports: incident.source_ports.clone(),
+            distinct_source_ports: incident.distinct_source_ports,
+            duration_s: Seconds(incident.duration()),
+            tool: incident.tool,
         }
     }
 }
@@ -188,16 +222,29 @@ impl From<&event::Ban> for Ban {
     }
 }
 
-impl From<&event::IncidentEnd> for IncidentEnd {
-    fn from(end: &event::IncidentEnd) -> Self {
+impl IncidentTotals {
+    fn new(incident: &event::Incident, time: Wall) -> Self {
         Self {
-            incident: end.incident.id,
-            time: end.time.into(),
-            rule: end.incident.rule.clone(),
-            source: Target(end.incident.source),
-            packets: end.incident.packets,
-            bytes: end.incident.bytes,
-            distinct_ports: end.incident.distinct_ports,
+            incident: incident.id,
+            time,
+            rule: incident.rule.clone(),
+            source: Target(incident.source),
+            packets: incident.packets,
+            bytes: incident.bytes,
+            distinct_ports: incident.distinct_ports,
+            evidence: incident.evidence,
+            first_seen: incident.first_seen.into(),
+            last_seen: incident.last_seen.into(),
+            duration_s: Seconds(incident.duration()),
+            destinations: incident.destinations.clone(),
+            distinct_destinations: incident.distinct_destinations,
+            ports: incident.ports.clone(),
+            port_ranges: PortRanges(incident.port_ranges.clone()),
+            source_ports: incident.source_ports.clone(),
+            distinct_source_ports: incident.distinct_source_ports,
+            protocols: incident.protocols.clone(),
+            addresses: incident.addresses,
+            tool: incident.tool,
         }
     }
 }
@@ -228,6 +275,23 @@ impl<'de> Deserialize<'de> for IncidentId {
     }
 }
 
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The number nearest to the six decimals, which a division would miss at times.
+        let decimals = format!("{}.{:06}", self.0.as_secs(), self.0.subsec_micros());
+        serializer.serialize_f64(decimals.parse().map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds =
+            Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        let micros = (seconds.subsec_nanos() + 500) / 1000;
+        Ok(Self(Duration::from_secs(seconds.as_secs()) + Duration::from_micros(micros.into())))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::text::tests::{examples, stamp};
@@ -244,9 +308,10 @@ mod tests {
         let lines: String = examples().iter().map(line).collect();
         assert_eq!(
             lines,
-            r#"{"type":"incident","id":"00c0ffee00000001","rule":"tcp-syn-scan","source":"192.0.2.7","evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:08.200006Z","time":"2026-01-02T03:04:08.200006Z","destinations":["203.0.113.5"],"ports":[22,23,80,81,82],"distinct_ports":12,"protocols":["tcp"],"addresses":1,"packets":12,"bytes":720,"distinct_destinations":1}
+            r#"{"type":"incident","id":"00c0ffee00000001","rule":"tcp-syn-scan","source":"192.0.2.7","evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:08.200006Z","time":"2026-01-02T03:04:08.200006Z","destinations":["203.0.113.5"],"ports":[22,23,80,81,82],"distinct_ports":12,"protocols":["tcp"],"addresses":1,"packets":12,"bytes":720,"distinct_destinations":1,"port_ranges":"22-23,80-82","source_ports":[40000],"distinct_source_ports":1,"duration_s":3.2,"tool":null}
 {"type":"ban","time":"2026-01-02T03:04:08.200006Z","target":"192.0.2.7","action":"restrict","rule":"tcp-syn-scan","incident":"00c0ffee00000001","timeout_s":600}
-{"type":"incident-end","incident":"00c0ffee00000001","time":"2026-01-02T03:10:00.000000Z","rule":"tcp-syn-scan","source":"192.0.2.7","packets":12,"bytes":720,"distinct_ports":12}
+{"type":"incident-update","incident":"00c0ffee00000001","time":"2026-01-02T03:04:25.000006Z","rule":"tcp-syn-scan","source":"192.0.2.7","packets":24,"bytes":1440,"distinct_ports":12,"evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:25.000006Z","duration_s":20.0,"destinations":["203.0.113.5"],"distinct_destinations":1,"ports":[22,23,80,81,82],"port_ranges":"22-23,80-82","source_ports":[40000],"distinct_source_ports":1,"protocols":["tcp"],"addresses":1,"tool":"nmap"}
+{"type":"incident-end","incident":"00c0ffee00000001","time":"2026-01-02T03:10:00.000000Z","rule":"tcp-syn-scan","source":"192.0.2.7","packets":24,"bytes":1440,"distinct_ports":12,"evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:25.000006Z","duration_s":20.0,"destinations":["203.0.113.5"],"distinct_destinations":1,"ports":[22,23,80,81,82],"port_ranges":"22-23,80-82","source_ports":[40000],"distinct_source_ports":1,"protocols":["tcp"],"addresses":1,"tool":"nmap"}
 {"type":"ban-end","time":"2026-01-02T03:14:08.200006Z","target":"192.0.2.7","reason":"expired"}
 {"type":"ban","time":"2026-01-02T04:00:00.000000Z","target":"2001:db8:1:2::/64","action":"ban","rule":"manual","incident":null,"timeout_s":null}
 {"type":"alarm","time":"2026-01-02T04:00:00.000000Z","what":"the cap of 100000 bans is reached"}
@@ -259,6 +324,17 @@ mod tests {
     fn a_record_reads_back_as_it_was_written() {
         for event in examples() {
             assert_eq!(serde_json::from_str::<Record>(&line(&event)).unwrap(), Record::from(&event));
+        }
+    }
+
+    #[test]
+    fn durations_have_their_six_decimals_and_no_more() {
+        for (micros, text) in
+            [(0, "0.0"), (1, "1e-6"), (428_000, "0.428"), (604_800_345_678, "604800.345678")]
+        {
+            let seconds = Seconds(Duration::from_micros(micros));
+            assert_eq!(serde_json::to_string(&seconds).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Seconds>(text).unwrap(), seconds);
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod escape;
 pub mod json;
+pub mod ports;
 pub mod screen;
 pub mod table;
 pub mod target;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::escape::escape;
+use super::ports::PortRanges;
 use super::target::Target;
 use crate::decide::Measure;
 use crate::event::{Ban, BanEnd, BanEndReason, Event, Incident, IncidentEnd, Summary};
@@ -28,7 +29,8 @@ pub fn write(out: &mut impl Write, event: &Event) -> io::Result<()> {
 #[must_use]
 pub fn describe(event: &Event) -> String {
     match event {
-        Event::Incident(incident) => describe_incident(incident),
+        Event::Incident(incident) => describe_incident(incident, ""),
+        Event::IncidentUpdate(incident) => describe_incident(incident, " goes on"),
         Event::Ban(ban) => describe_ban(ban),
         Event::IncidentEnd(end) => describe_incident_end(end),
         Event::BanEnd(end) => describe_ban_end(end),
@@ -40,6 +42,7 @@ pub fn describe(event: &Event) -> String {
 const fn time(event: &Event) -> Option<Stamp> {
     match event {
         Event::Incident(incident) => Some(incident.time),
+        Event::IncidentUpdate(incident) => Some(incident.last_seen),
         Event::Ban(ban) => Some(ban.time),
         Event::IncidentEnd(end) => Some(end.time),
         Event::BanEnd(end) => Some(end.time),
@@ -52,21 +55,28 @@ fn seconds(stamp: Stamp) -> impl fmt::Display {
     Wall::from(stamp).timestamp().strftime("%Y-%m-%d %H:%M:%SZ")
 }
 
-fn describe_incident(incident: &Incident) -> String {
+fn describe_incident(incident: &Incident, goes_on: &str) -> String {
     let mut line = format!("{} from {}", escape(&incident.rule), Target(incident.source));
     if incident.addresses > 1 {
         let _ = write!(line, " ({})", count(incident.addresses, "address", "addresses"));
     }
-    let what = if incident.distinct_ports > 0 {
-        let shown = port_list(&incident.ports, incident.distinct_ports, SHOWN);
-        format!("{} ({shown})", count(incident.distinct_ports, "port", "ports"))
-    } else {
-        escape(&incident.protocols.join(", ")).into_owned()
-    };
+    let what =
+        describe_ports(incident).unwrap_or_else(|| escape(&incident.protocols.join(", ")).into_owned());
     let hosts = count(incident.distinct_destinations, "host", "hosts");
-    let span = span(incident.last_seen.boot.saturating_sub(incident.first_seen.boot));
-    let _ = write!(line, ": {what} of {hosts} in {span}, {}", count(incident.packets, "packet", "packets"));
+    let (span, packets) = (span(incident.duration()), count(incident.packets, "packet", "packets"));
+    let _ = write!(line, "{goes_on}: {what} of {hosts} in {span}, {packets}{}", made_with(incident));
     line
+}
+
+/// `12 ports (22, 23, 80-82 …)`, where its packets have ports.
+fn describe_ports(incident: &Incident) -> Option<String> {
+    let distinct = incident.distinct_ports;
+    let shown = PortRanges(incident.port_ranges.clone()).describe(distinct, SHOWN);
+    (distinct > 0).then(|| format!("{} ({shown})", count(distinct, "port", "ports")))
+}
+
+fn made_with(incident: &Incident) -> String {
+    incident.tool.map_or_else(String::new, |tool| format!(", made with {}", tool.as_str()))
 }
 
 fn describe_ban(ban: &Ban) -> String {
@@ -85,16 +95,18 @@ fn describe_ban(ban: &Ban) -> String {
 fn describe_incident_end(end: &IncidentEnd) -> String {
     let IncidentEnd { incident, .. } = end;
     let packets = count(incident.packets, "packet", "packets");
-    let span = span(incident.last_seen.boot.saturating_sub(incident.first_seen.boot));
-    let ports = match incident.distinct_ports {
-        0 => String::new(),
-        ports => format!(" to {}", count(ports, "port", "ports")),
+    let hosts = count(incident.distinct_destinations, "host", "hosts");
+    let whereto = match describe_ports(incident) {
+        Some(ports) => format!("{ports} of {hosts}"),
+        None => hosts,
     };
     format!(
-        "{} from {} is over: {packets}, {} bytes{ports} in {span}",
+        "{} from {} is over: {packets}, {} bytes to {whereto} in {}{}",
         escape(&incident.rule),
         Target(incident.source),
-        incident.bytes
+        incident.bytes,
+        span(incident.duration()),
+        made_with(incident)
     )
 }
 
@@ -141,40 +153,11 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
-/// Ascending ports with runs of three and more as ranges: `22, 23, 80-82`, and ` …` where there are more than are shown:
-/// more than `most` entries, or `distinct` ports beyond those listed.
-#[must_use]
-pub fn port_list(ports: &[u16], distinct: u64, most: usize) -> String {
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for &port in ports {
-        match runs.last_mut() {
-            Some((_, last)) if *last == port || last.checked_add(1) == Some(port) => *last = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    let mut entries = Vec::with_capacity(runs.len());
-    for (first, last) in runs {
-        match last - first {
-            0 => entries.push(first.to_string()),
-            1 => entries.extend([first.to_string(), last.to_string()]),
-            _ => entries.push(format!("{first}-{last}")),
-        }
-    }
-    let listed = u64::try_from(ports.len()).unwrap_or(u64::MAX);
-    let more = entries.len() > most || distinct > listed;
-    entries.truncate(most);
-    let mut list = entries.join(", ");
-    if more {
-        list.push_str(" …");
-    }
-    list
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::decide::Evidence;
-    use crate::event::{Alarm, IncidentId};
+    use crate::event::{Alarm, IncidentId, Tool};
 
     /// So many microseconds after 2026-01-02T03:04:05.000006Z.
     pub(crate) fn stamp(after_us: u64) -> Stamp {
@@ -195,10 +178,25 @@ pub(crate) mod tests {
             distinct_destinations: 1,
             ports: vec![22, 23, 80, 81, 82],
             distinct_ports: 12,
+            port_ranges: vec![22..=23, 80..=82],
+            source_ports: vec![40_000],
+            distinct_source_ports: 1,
             protocols: vec!["tcp".into()],
             addresses: 1,
             packets: 12,
             bytes: 720,
+            tool: None,
+        }
+    }
+
+    /// The same one later.
+    fn grown() -> Incident {
+        Incident {
+            last_seen: stamp(20_000_000),
+            packets: 24,
+            bytes: 1440,
+            tool: Some(Tool::Nmap),
+            ..incident()
         }
     }
 
@@ -214,9 +212,10 @@ pub(crate) mod tests {
         };
         let later = stamp(3_354_999_994);
         vec![
-            Event::Incident(incident()),
+            Event::Incident(Box::new(incident())),
             Event::Ban(ban.clone()),
-            Event::IncidentEnd(IncidentEnd { time: stamp(354_999_994), incident: incident() }),
+            Event::IncidentUpdate(Box::new(grown())),
+            Event::IncidentEnd(Box::new(IncidentEnd { time: stamp(354_999_994), incident: grown() })),
             Event::BanEnd(BanEnd {
                 time: stamp(603_200_000),
                 target: ban.target,
@@ -253,7 +252,8 @@ pub(crate) mod tests {
             "\
 2026-01-02 03:04:08Z tcp-syn-scan from 192.0.2.7: 12 ports (22, 23, 80-82 …) of 1 host in 3.2 s, 12 packets
 2026-01-02 03:04:08Z restricted 192.0.2.7 to what is published for 10m (tcp-syn-scan)
-2026-01-02 03:10:00Z tcp-syn-scan from 192.0.2.7 is over: 12 packets, 720 bytes to 12 ports in 3.2 s
+2026-01-02 03:04:25Z tcp-syn-scan from 192.0.2.7 goes on: 12 ports (22, 23, 80-82 …) of 1 host in 20.0 s, 24 packets, made with nmap
+2026-01-02 03:10:00Z tcp-syn-scan from 192.0.2.7 is over: 24 packets, 1440 bytes to 12 ports (22, 23, 80-82 …) of 1 host in 20.0 s, made with nmap
 2026-01-02 03:14:08Z ban of 192.0.2.7 ended: its time is over
 2026-01-02 04:00:00Z banned 2001:db8:1:2::/64 until it is lifted (manual)
 2026-01-02 04:00:00Z alarm: the cap of 100000 bans is reached
@@ -267,6 +267,7 @@ pub(crate) mod tests {
         let scan = Incident {
             rule: "ip-protocol-scan".into(),
             ports: vec![],
+            port_ranges: vec![],
             distinct_ports: 0,
             protocols: vec!["3".into(), "5".into(), "egp".into(), "igp".into()],
             addresses: 2,
@@ -274,18 +275,9 @@ pub(crate) mod tests {
             ..incident()
         };
         assert_eq!(
-            describe(&Event::Incident(scan)),
+            describe(&Event::Incident(Box::new(scan))),
             "ip-protocol-scan from 192.0.2.7 (2 addresses): 3, 5, egp, igp of 1 host in 3.2 s, 4 packets"
         );
-    }
-
-    #[test]
-    fn runs_of_ports_are_ranges_and_the_list_ends_where_it_is_long() {
-        assert_eq!(port_list(&[], 0, 4), "");
-        assert_eq!(port_list(&[1, 2, 4, 65_534, 65_535], 5, 9), "1, 2, 4, 65534, 65535");
-        assert_eq!(port_list(&[65_533, 65_534, 65_535], 3, 9), "65533-65535");
-        assert_eq!(port_list(&[1, 3, 5, 7], 4, 2), "1, 3 …");
-        assert_eq!(port_list(&[1, 3], 70, 9), "1, 3 …");
     }
 
     #[test]

@@ -47,12 +47,13 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
             Some(Fragment { offset, more: more || offset == 0, identification })
         }),
     ];
-    (addresses, fragment, transport(), 0..=10_u16, 0..=1400_u32, any::<u8>(), any::<bool>()).prop_map(
-        |((saddr, daddr), fragment, (protocol, transport), options, data, ttl, dont_fragment)| {
+    let numbers = (0..=10_u16, 0..=1400_u32, any::<u8>(), any::<u16>());
+    (addresses, fragment, transport(), numbers, any::<bool>()).prop_map(
+        |((saddr, daddr), fragment, (protocol, transport), (options, data, ttl, id), dont_fragment)| {
             let v6 = saddr.is_ipv6();
             let fragment = fragment.map(|fragment| match v6 {
                 true => fragment,
-                false => Fragment { identification: fragment.identification & 0xffff, ..fragment },
+                false => Fragment { identification: id.into(), ..fragment },
             });
             let header_length = match (v6, fragment) {
                 (true, Some(_)) => 48,
@@ -68,7 +69,7 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
                 header_length,
                 ttl,
                 dont_fragment: dont_fragment && !v6,
-                identification: None,
+                identification: (!v6).then_some(id),
                 fragment,
                 protocol,
                 transport: if is_later { Transport::Opaque } else { transport },
@@ -138,8 +139,8 @@ pub(crate) fn line(packet: &Packet, style: &Style) -> String {
 }
 
 fn ipv4(text: &mut String, packet: &Packet, style: &Style) {
-    let id = packet.fragment.map_or(4711, |fragment| fragment.identification);
     let Packet { saddr, daddr, length, ttl, .. } = packet;
+    let id = packet.identification.unwrap_or_default();
     write!(text, "SRC={saddr} DST={daddr} LEN={length} TOS=0x18 PREC=0xA0 TTL={ttl} ID={id} ").unwrap();
     text.push_str(if packet.dont_fragment { "DF " } else { "" });
     if let Some(Fragment { offset, more, .. }) = packet.fragment {

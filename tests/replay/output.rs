@@ -51,10 +51,15 @@ fn json_has_the_promised_fields_in_their_order_and_the_summary_last() {
         let promised = match kind {
             "incident" => {
                 "type id rule source evidence first_seen last_seen time destinations ports distinct_ports \
-                 protocols addresses packets bytes"
+                 protocols addresses packets bytes distinct_destinations port_ranges source_ports \
+                 distinct_source_ports duration_s tool"
             }
             "ban" => "type time target action rule incident timeout_s",
-            "incident-end" => "type incident time rule source packets bytes distinct_ports",
+            "incident-end" | "incident-update" => {
+                "type incident time rule source packets bytes distinct_ports evidence first_seen last_seen \
+                 duration_s destinations distinct_destinations ports port_ranges source_ports \
+                 distinct_source_ports protocols addresses tool"
+            }
             "ban-end" => "type time target reason",
             "summary" => "type packets undecoded sources incidents bans time_jumps",
             other => panic!("{other}"),
@@ -87,6 +92,10 @@ fn an_incident_and_its_ban_tell_what_happened() {
         serde_json::json!({
             "type": "incident-end", "time": "2024-05-07T18:00:00.900000Z", "rule": "tcp-syn-scan",
             "source": "192.0.2.7", "packets": 10, "bytes": 400, "distinct_ports": 10,
+            "first_seen": "2024-05-07T18:00:00.000000Z", "last_seen": "2024-05-07T18:00:00.900000Z",
+            "duration_s": 0.9, "destinations": ["203.0.113.5"], "distinct_destinations": 1, "addresses": 1,
+            "ports": [1, 3, 7, 9, 13, 17, 19, 21, 23, 25], "port_ranges": "1,3,7,9,13,17,19,21,23,25",
+            "source_ports": [40000], "distinct_source_ports": 1, "tool": null,
         }),
         serde_json::json!({
             "type": "summary", "packets": 10, "undecoded": 0, "sources": 1, "incidents": 1, "bans": 1,

@@ -53,7 +53,7 @@ pub(super) fn read(words: &[u8]) -> Result<Option<Told<'_>>, Reason> {
         header_length: header.header_length,
         ttl: header.ttl,
         dont_fragment: header.dont_fragment,
-        identification: None,
+        identification: header.identification,
         fragment: header.fragment,
         protocol,
         transport,

@@ -1,5 +1,6 @@
 //! The status on one screen.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::report::json::Incident;
 use crate::report::screen::{Screen, Tone};
 use crate::report::table::Align::{Left, Right};
 use crate::report::table::Table;
-use crate::report::text::{count, port_list};
+use crate::report::text::count;
 use crate::time::{Wall, format_duration};
 
 /// How many ranges of ports fit beside the other columns.
@@ -66,15 +67,7 @@ pub(super) fn address(out: &mut dyn Write, known: &Address, screen: Screen) -> i
     let repetitions = count(known.repetitions.into(), "ban", "bans");
     writeln!(out, "{incidents} and {repetitions} remembered")?;
     for incident in &known.open_incidents {
-        writeln!(
-            out,
-            "open: {} since {}, {} ({}), {}",
-            escape(&incident.rule),
-            moment(incident.first_seen),
-            count(incident.distinct_ports, "port", "ports"),
-            port_list(&incident.ports, incident.distinct_ports, PORTS),
-            count(incident.packets, "packet", "packets"),
-        )?;
+        writeln!(out, "open: {}", so_far(incident))?;
     }
     if !known.counts.is_empty() {
         section(out, "Counted", screen)?;
@@ -187,10 +180,26 @@ fn incidents(incidents: &[Incident], now: Wall, screen: Screen) -> Table {
             incident.source.to_string(),
             incident.packets.to_string(),
             incident.distinct_destinations.to_string(),
-            port_list(&incident.ports, incident.distinct_ports, PORTS),
+            incident.port_ranges.describe(incident.distinct_ports, PORTS),
         ]);
     }
     table
+}
+
+/// What an open incident has come to.
+fn so_far(incident: &Incident) -> String {
+    let mut line = format!("{} since {}", escape(&incident.rule), moment(incident.first_seen));
+    if incident.distinct_ports > 0 {
+        let shown = incident.port_ranges.describe(incident.distinct_ports, PORTS);
+        let _ = write!(line, ", {} ({shown})", count(incident.distinct_ports, "port", "ports"));
+    }
+    let hosts = count(incident.distinct_destinations, "host", "hosts");
+    let packets = count(incident.packets, "packet", "packets");
+    let _ = write!(line, " of {hosts}, {packets}, {} bytes", incident.bytes);
+    if let Some(tool) = incident.tool {
+        let _ = write!(line, ", made with {}", tool.as_str());
+    }
+    line
 }
 
 fn sentence(ban: &BanRow) -> String {
@@ -373,7 +382,7 @@ Alarms
 192.0.2.7 is restricted to what is published since 2026-01-02 03:04:05Z (tcp-syn-scan), 9m 41s left, 120 packets dropped
 first counted 2026-01-02 03:04:05Z
 3 incidents and 1 ban remembered
-open: tcp-syn-scan since 2026-01-02 03:04:05Z, 12 ports (22, 23, 80-82 …), 12 packets
+open: tcp-syn-scan since 2026-01-02 03:04:05Z, 12 ports (22, 23, 80-82 …) of 1 host, 12 packets, 720 bytes
 
 Counted
 RULE      COUNT  THRESHOLD  WITHIN

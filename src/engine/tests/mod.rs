@@ -119,7 +119,7 @@ impl World {
     fn incidents(&self) -> Vec<&Incident> {
         self.told
             .iter()
-            .filter_map(|event| if let Event::Incident(incident) = event { Some(incident) } else { None })
+            .filter_map(|event| if let Event::Incident(incident) = event { Some(&**incident) } else { None })
             .collect()
     }
 

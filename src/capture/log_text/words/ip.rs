@@ -22,6 +22,8 @@ pub(super) struct Header {
     pub(super) header_length: u16,
     pub(super) ttl: u8,
     pub(super) dont_fragment: bool,
+    /// Of IPv4; the kernel writes it for every packet.
+    pub(super) identification: Option<u16>,
     pub(super) fragment: Option<Fragment>,
 }
 
@@ -167,7 +169,9 @@ impl Collected {
             return Err(Reason::Length);
         }
         let dont_fragment = self.dont_fragment;
-        Ok(Header { daddr, length, header_length, ttl, dont_fragment, fragment: self.fragment()? })
+        let identification = self.identification.filter(|_| !v6).and_then(|id| u16::try_from(id).ok());
+        let fragment = self.fragment()?;
+        Ok(Header { daddr, length, header_length, ttl, dont_fragment, identification, fragment })
     }
 
     /// An IPv6 fragment header with offset 0 and nothing to follow makes no fragment (RFC 6946).

