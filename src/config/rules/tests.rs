@@ -74,7 +74,7 @@ tcp-bogus-flags: bogus, dport 3 in 60
 tcp-null-scan: null, dport 3 in 60
 tcp-fin-scan: fin, dport 3 in 60
 tcp-xmas-scan: xmas, dport 3 in 60
-tcp-flag-mix: bogus null fin xmas, dport 4 in 60, tcp-bogus-flags
+tcp-flag-mix: bogus null fin xmas, dport 4 in 60, tcp-port-scan
 tcp-maimon-scan: finack, dport W 24 in 60
 tcp-ack-scan: ack, dport W 24 in 60
 distributed-scan: syn, dport W 24 in 300, from 4
@@ -84,7 +84,7 @@ tcp-grid-scan: syn, dport daddr 30 in 60, tcp-port-scan, tcp-syn-scan
 udp-scan: udp, dport W 24 in 60
 udp-grid-scan: udp, dport daddr 30 in 60, udp-scan
 ip-protocol-scan: proto, protocol 4 in 60
-host-sweep: syn udp echo, daddr 10 in 60
+host-sweep: syn udp echo ack probe +accepted, daddr 10 in 60, closed 1
 open-port-sweep: syn accepted, daddr 32 in 60, host-sweep
 open-web-sweep: syn accepted, daddr 128 in 60, host-sweep
 distributed-port-scan: syn, dport W per /24 /48 48 in 300, from 4, distributed-scan
@@ -94,6 +94,7 @@ icmp-smurf: smurf, packets 10 in 10, (Log)
 icmp-ping-flood: echo, packets 300 in 10
 udp-flood: udp trace, packets 1000 in 10
 syn-flood: syn +accepted, packets 1000 in 10
+connection-flood: syn accepted, packets 5000 in 10, syn-flood
 fragment-attack: fragment fragment, packets 3 in 60
 tiny-fragments: fragment fragment, packets 64 in 60, fragment-attack
 duplicate-fragments: fragment fragment, packets 100 in 60, fragment-attack
@@ -120,8 +121,8 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
         .filter(|(_, filter)| !filter.is_empty())
         .collect();
     let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
-    let expected = "trap-port distributed-scan tcp-port-scan open-port-sweep open-web-sweep distributed-address-scan \
-                    fragment-attack tiny-fragments duplicate-fragments traceroute outbound-host-sweep";
+    let expected = "trap-port distributed-scan tcp-port-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
+                    connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
     assert_eq!(named.join(" "), expected);
     let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
     assert_eq!(of("trap-port"), Filter { dport_traps: true, ..Filter::default() });
