@@ -221,6 +221,19 @@ fn accepted_packets_are_no_closed_ports() {
 }
 
 #[test]
+fn a_port_that_was_probed_in_two_styles_is_named_by_its_latest_packet() {
+    let mut world = World::new(None);
+    let again = (0..5).map(|n| raw_syn(low(n)).with(Verdict::Accepted));
+    let packets = (0..5).map(|n| syn(low(n))).chain(again).chain((5..8).map(|n| syn(low(n))));
+    let told: Vec<String> = (0..)
+        .zip(packets)
+        .flat_map(|(n, packet)| world.see(&packet, n * SECOND))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(told, ["tcp-syn-scan"], "of eight ports the latest packets of five are raw");
+}
+
+#[test]
 fn what_our_hosts_send_is_counted_by_the_outbound_rules_alone() {
     let mut world = World::new(None);
     for n in 0..9 {

@@ -164,8 +164,20 @@ fn source(number: usize) -> IpAddr {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Script(Vec<(u64, Seen)>);
+
+/// A line a packet: a failing script is read by people.
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, Seen { packet, class, verdict, fault, .. }) in &self.0 {
+            let raw = nfban::detect::class::is_raw(packet);
+            let (from, to, port) = (packet.saddr, packet.daddr, packet.ports().map(|ports| ports.1));
+            writeln!(f, "{at:>12} {class:?} {verdict:?} {from} > {to} {port:?} raw {raw} {fault:?}")?;
+        }
+        Ok(())
+    }
+}
 
 /// Few kinds, few sources, few ports and hosts, and one pace, so that packets often meet near a threshold; and pauses as
 /// long as the windows, a nanosecond more, a nanosecond less.
