@@ -26,7 +26,7 @@ pub const SCANNER: [u8; 4] = [192, 0, 2, 7];
 /// One of ours.
 pub const HOST: [u8; 4] = [203, 0, 113, 5];
 /// Ours are `home`; the traps are no ports that other tests use.
-pub const CONFIG: &str = "{home: [203.0.113.0/24], traps: [4444, udp/5555]}";
+pub const CONFIG: &str = "{home: [203.0.113.0/24], traps: [4444, 5555]}";
 
 pub const MILLISECOND: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MILLISECOND;

@@ -54,7 +54,7 @@ fn of_48(n: usize) -> std::net::Ipv6Addr {
 /// Several for a rule where it counts unlike things.
 const CASES: &[Case] =
     &[
-        case("trap-port", "trap-port", 2, |n| if n == 0 { syn(4444) } else { datagram(5555) }),
+        case("trap-port", "trap-port", 2, |n| syn([4444, 5555][n]).with(Verdict::Accepted)),
         case("tcp-bogus-flags", "tcp-bogus-flags", 3, |n| bogus(high(n))),
         case("tcp-null-scan", "tcp-null-scan", 3, |n| null(high(n))),
         case("tcp-fin-scan", "tcp-fin-scan", 3, |n| fin(high(n))),

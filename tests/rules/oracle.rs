@@ -49,8 +49,8 @@ fn matches(rule: &Rule, seen: &Seen) -> bool {
     let mut filter = rule.filter.clone();
     if filter.dport_traps {
         filter.dport_traps = false;
-        filter.protocol = vec![if seen.packet.protocol == 6 { 6 } else { 17 }];
-        filter.dport.push(if seen.packet.protocol == 6 { 4444..=4444 } else { 5555..=5555 });
+        filter.protocol = vec![6];
+        filter.dport.extend([4444..=4444, 5555..=5555]);
     }
     filter.matches(&seen.observation(), Some(seen.class))
 }

@@ -69,7 +69,7 @@ fn line(rule: &Rule) -> String {
 
 /// `docs/detection.md` has these lines as a table.
 const TABLE: &str = "\
-trap-port: syn udp, dport 2 in 3600
+trap-port: syn accepted, dport 2 in 3600
 tcp-bogus-flags: bogus, dport 3 in 60
 tcp-null-scan: null, dport 3 in 60
 tcp-fin-scan: fin, dport 3 in 60
