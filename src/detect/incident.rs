@@ -204,9 +204,10 @@ impl Open {
         kept
     }
 
-    /// How many ports or hosts, whichever is more, and how many addresses they were probed from.
+    /// How many ports, hosts or protocols, whichever is most, and how many addresses they were probed from.
     fn targets_and_sources(&self) -> (u64, u64) {
-        (count(self.ports.len().max(self.destinations.len())), count(self.sources.len()))
+        let targets = self.ports.len().max(self.destinations.len()).max(self.protocols.len());
+        (count(targets), count(self.sources.len()))
     }
 
     /// What it is answered on, against `targets`; cheap, unlike [`Self::record`].
