@@ -263,6 +263,12 @@ impl Detector {
         self.grown.drain(..)
     }
 
+    /// Prepares for packets of these sources, which are about to be taken in. It changes nothing, and makes what follows
+    /// faster where many sources are known.
+    pub fn anticipate(&self, sources: impl Iterator<Item = IpAddr>) {
+        self.sources.anticipate(sources.map(|saddr| self.widths.source(saddr, "")));
+    }
+
     /// Takes in one packet. Time must not go back.
     pub fn observe(&mut self, observation: &Observation<'_>, at: Stamp) -> Effect {
         if observation.verdict == Verdict::Fragment && observation.fault.is_none() {

@@ -176,6 +176,11 @@ impl Source {
         self.incidents.retain(|other| *other != incident);
     }
 
+    /// Reads what the next packet will be compared with, so that it is near then.
+    pub(super) fn touch(&self) -> u64 {
+        self.hot.first().map_or(0, |hot| hot.key)
+    }
+
     /// How many sightings it holds.
     pub(super) fn sightings(&self) -> usize {
         self.hot.len()
