@@ -258,7 +258,7 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
     // nmap cannot do these over IPv6, or leaves the packets unsent.
     let over_ipv4 = [
         ("-sS -F -f --max-retries 1", "tcp-syn-scan"),
-        ("-sS -F --ttl 3 --max-retries 1", "tcp-syn-scan"),
+        ("-sS -F --ttl 9 --max-retries 1", "tcp-syn-scan"),
         ("-sS -F --badsum --max-retries 1", "tcp-syn-scan"),
         ("-sS -F --data-length 20", "tcp-syn-scan"),
         ("-sF -F -g 53 -f --max-retries 1", "tcp-fin-scan"),
@@ -270,6 +270,18 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
         .chain(evasive.into_iter().chain(over_ipv4).map(|scan| (scan, Ruleset::Nft)))
         .collect();
     side_by_side(&scans, |(scan, ruleset)| scan.is_seen_once_and_stopped(ruleset));
+}
+
+#[test]
+fn a_scan_whose_packets_have_hardly_any_ttl_left_is_told_as_a_traceroute_as_well_and_stopped_as_a_scan() {
+    let site = Site::new(Ruleset::Nft);
+    site.nmap(&format!("-sS -F --ttl 3 --max-retries 1 {HOME4}"));
+    // Three packets that were about to die are a traceroute before eight ports are a scan.
+    assert_eq!(site.daemon.rules(), ["tcp-syn-scan", "traceroute"], "{}", site.daemon.log());
+    assert_eq!(site.daemon.status()["incidents_total"], 2, "{}", site.daemon.log());
+    assert_eq!(site.restricted(), [SCANNER4]);
+    assert_eq!(text(&site.daemon.bans()[0]["rule"]), "tcp-syn-scan");
+    assert_eq!(site.told(), 0);
 }
 
 #[test]
