@@ -465,12 +465,12 @@ fn answers_echoes_and_broadcasts_are_no_scans() {
     }
 
     let echoes = || {
-        site.tool(&format!("hping3 -q -n -I peer0 -a {SCANNER4} -1 -c 200 -i u5000 {HOME4}"));
-        site.tool(&format!("nping -q -N -6 --icmp --icmp-type 128 --rate 200 -c 200 {HOME6}"));
+        site.tool(&format!("ping -n -q -i 0.005 -c 200 -W 1 -I {SCANNER4} {HOME4}"));
+        site.tool(&format!("ping -n -q -i 0.005 -c 200 -W 1 -I {SCANNER6} {HOME6}"));
         // Neighbours that have forgotten each other solicit and advertise anew.
         site.pair.peer.sh("ip -6 neigh flush dev peer0; ip neigh flush dev peer0");
         site.pair.home.sh("ip -6 neigh flush dev up0; ip neigh flush dev up0");
-        site.tool(&format!("nping -q -N -6 --icmp --icmp-type 128 -c 1 {HOME6}"));
+        site.tool(&format!("ping -n -q -c 1 -W 1 -I {SCANNER6} {HOME6}"));
     };
     // Of each family 200 within a second, of which it answers 40 at once and 20 later on.
     site.suspects_nobody("pings faster than the firewall answers", 200, echoes);
