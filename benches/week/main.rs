@@ -1,7 +1,7 @@
 //! A week of mixed traffic with fifty scans hidden in it, replayed: how many are found, and what else is told.
 //!
-//! `cargo bench --bench week` does all of it; `cargo bench --bench week -- write FILE` only writes the capture, compressed
-//! with zstd, with its configuration beside it.
+//! `cargo bench --bench week` does all of it; `-- seed NUMBER` does it with another week, `-- rules DIR` with other rules,
+//! and `-- write FILE` only writes the capture, compressed with zstd, with its configuration beside it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +19,7 @@ mod score;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -41,12 +41,12 @@ traps: [23, 3389, 5900]
 ";
 
 /// Writes the week as a compressed capture: what it is made of, and its octets before compression.
-fn write(path: &Path) -> io::Result<Week> {
+fn write(path: &Path, seed: u64) -> io::Result<Week> {
     // The least compression keeps pace with the generator, and the file small enough to stay in memory.
     let mut out = zstd::Encoder::new(File::create(path)?, 1)?;
-    let (mut week, mut record) = (Week::new(SEED), Vec::new());
+    let (mut week, mut record) = (Week::new(seed), Vec::new());
     capture::begin(&mut out)?;
-    while let Some(parcels) = week.next() {
+    for parcels in week.by_ref() {
         for parcel in &parcels {
             capture::write(&mut out, parcel, &mut record)?;
         }
@@ -68,10 +68,11 @@ fn peak_of(child: &Child, peak: &AtomicU64) {
 }
 
 /// Replays a capture with the program as it is installed.
-fn replay(capture: &Path, config: &Path, peak: &AtomicU64) -> (Vec<Told>, Summary) {
+fn replay(capture: &Path, config: &Path, rules: Option<&str>, peak: &AtomicU64) -> (Vec<Told>, Summary) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_nfban"))
         .args(["replay", "--json", "-c"])
         .arg(config)
+        .args(rules.map(|directory| ["--rules", directory]).into_iter().flatten())
         .arg(capture)
         .stdout(Stdio::piped())
         .spawn()
@@ -92,28 +93,21 @@ fn replay(capture: &Path, config: &Path, peak: &AtomicU64) -> (Vec<Told>, Summar
     (told, summary.expect("a summary"))
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [verb, path] = arguments.as_slice()
-        && verb == "write"
-    {
-        let path = PathBuf::from(path);
-        print_kinds(&write(&path).unwrap());
-        return fs::write(path.with_extension("yaml"), CONFIG).unwrap();
-    }
-    println!("\nA week of traffic with scans in it: {}", machine());
+/// Makes the week, replays it and prints how well it was understood.
+fn measure(seed: u64, rules: Option<&str>) {
+    println!("\nA week of traffic with scans in it, seed {seed}: {}", machine());
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (path, config) = (folder.path().join("week.pcap.zst"), folder.path().join("nfban.yaml"));
     fs::write(&config, CONFIG).unwrap();
     let start = Instant::now();
-    let week = write(&path).unwrap();
+    let week = write(&path, seed).unwrap();
     let taken = start.elapsed().as_secs_f64();
     print_kinds(&week);
     let megabytes = fs::metadata(&path).unwrap().len() as f64 / 1e6;
     println!("  written in {taken:.0} s, {megabytes:.0} MB compressed");
     let peak = AtomicU64::new(0);
     let start = Instant::now();
-    let (told, summary) = replay(&path, &config, &peak);
+    let (told, summary) = replay(&path, &config, rules, &peak);
     let taken = start.elapsed().as_secs_f64();
     println!(
         "  replayed {} packets ({} not decoded) in {taken:.1} s: {:.2} million a second, {:.0} MiB at most",
@@ -124,5 +118,24 @@ fn main() {
     );
     let score = Score::new(&week.scans, &told);
     score.print();
-    score.print_false(SEED);
+    score.print_false(seed);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["write", path] = arguments.as_slice() {
+        let path = Path::new(path);
+        print_kinds(&write(path, SEED).unwrap());
+        return fs::write(path.with_extension("yaml"), CONFIG).unwrap();
+    }
+    let (mut seed, mut rules) = (SEED, None);
+    for pair in arguments.chunks(2) {
+        match pair {
+            ["seed", number] => seed = number.parse().expect("a number"),
+            ["rules", directory] => rules = Some(*directory),
+            other => panic!("{other:?}: `seed NUMBER`, `rules DIR` or `write FILE` is expected"),
+        }
+    }
+    measure(seed, rules);
 }

@@ -100,7 +100,7 @@ impl<'a> Score<'a> {
         println!("  false incidents: {rules:?}");
         let mut kinds = vec![BTreeMap::new(); self.false_ones.len()];
         let mut week = Week::new(seed);
-        while let Some(parcels) = week.next() {
+        for parcels in week.by_ref() {
             let Some((first, last)) = parcels.first().zip(parcels.last()) else { continue };
             for (kinds, told) in kinds.iter_mut().zip(&self.false_ones) {
                 if told.span.1 < first.at || told.span.0 > last.at {

@@ -24,7 +24,7 @@ const TRANSLATED: u64 = 48;
 /// An address that many share (RFC 6598).
 pub(crate) fn translator(number: u64) -> IpAddr {
     // Eight beside each other, as a carrier has them.
-    member(TRANSLATORS | number % TRANSLATED / 8, 16 + number % 8)
+    member(TRANSLATORS | (number % TRANSLATED / 8), 16 + number % 8)
 }
 
 /// Somebody: at home, behind a carrier's translator, or with an IPv6 network of his own.
@@ -45,7 +45,7 @@ fn style(of: IpAddr) -> Style {
         IpAddr::V4(address) => u64::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address) as u64,
     };
-    if mix(number) % 3 == 0 { Style::Windows } else { Style::Linux }
+    if mix(number).is_multiple_of(3) { Style::Windows } else { Style::Linux }
 }
 
 /// A visit to a web site: six connections at once, two hundred for a page of many pictures. The last segments of some
@@ -76,7 +76,7 @@ pub(crate) fn visits(stage: &mut Stage<'_>, at: u64) {
 /// A search engine or an archive reads the sites of our network, a new host each second or two.
 pub(crate) fn crawlers(stage: &mut Stage<'_>, at: u64) {
     let number = stage.within(0..=23);
-    let from = member(CRAWLERS | number / 4, number % 4 * 9);
+    let from = member(CRAWLERS | (number / 4), number % 4 * 9);
     let hosts = stage.within(20..=100);
     let (first, length) = (stage.within(0..=253), hosts * stage.within(1000..=2000) * MS);
     for host in 0..hosts {
@@ -214,7 +214,7 @@ pub(crate) fn monitors(stage: &mut Stage<'_>, at: u64) {
 
 /// Somebody watches a host closely: five pings a second for an hour or two.
 pub(crate) fn close_watch(stage: &mut Stage<'_>, at: u64) {
-    let from = public(MONITORS | 16 | stage.random.next() % 4).into();
+    let from = public(MONITORS | 16 | (stage.random.next() % 4)).into();
     let (to, length) = (ours(stage.random.next() % 30), stage.within(1..=2) * HOUR);
     for n in 0..length / (200 * MS) {
         ping(stage, at + n * 200 * MS, from, to);
@@ -272,7 +272,7 @@ pub(crate) fn knocks(stage: &mut Stage<'_>, at: u64) {
 
 /// A provider of telephony asks for a telephone that is gone, or for its first partner after a call.
 pub(crate) fn telephony(stage: &mut Stage<'_>, at: u64) {
-    let from = public(TELEPHONY | stage.random.next() % 6).into();
+    let from = public(TELEPHONY | (stage.random.next() % 6)).into();
     let to = ours(stage.random.next() % 12);
     if stage.random.one_in(2) {
         for n in 0..stage.within(4..=10) {

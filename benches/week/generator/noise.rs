@@ -153,7 +153,7 @@ pub(crate) fn bots6(stage: &mut Stage<'_>, at: u64) {
     let source = stage.random.rank(5..=11);
     let port = [80, 443, 22, 23, 8080, 445][(mix(source) % 6) as usize];
     let host = stage.within(0..=255);
-    let style = if source % 2 == 0 { Style::Zmap } else { Style::Linux };
+    let style = if source.is_multiple_of(2) { Style::Zmap } else { Style::Linux };
     let from = public6(BOTS | source, source, 1);
     let repeats = if style == Style::Zmap || published(port) { 0 } else { 1 };
     stage.connect(at, style, from, (ours_like(from, host), port), repeats);

@@ -78,7 +78,7 @@ impl Ip {
                 let id = cut.map_or(self.id, |cut| cut.id as u16);
                 let mut fragment = if self.df { 0x4000 } else { 0 };
                 if let Some(cut) = cut {
-                    fragment = cut.offset / 8 | if cut.more { 0x2000 } else { 0 };
+                    fragment = (cut.offset / 8) | if cut.more { 0x2000 } else { 0 };
                 }
                 octets.push(&[0x45, 0]);
                 octets.push(&length.saturating_add(20).to_be_bytes());

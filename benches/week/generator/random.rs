@@ -18,7 +18,7 @@ impl Random {
 
     /// Below `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
     pub(crate) fn between(&mut self, range: RangeInclusive<u64>) -> u64 {

@@ -10,8 +10,8 @@ use super::clients;
 use super::packet::{Cut, OPTIONS_MSS, Style, Tcp};
 use super::random::{Random, mix};
 use super::stage::{
-    DAY, HOUR, MINUTE, MS, SECOND, Slots, Stage, WEEK, member, ours, ours_like, ours6, public, public6,
-    published,
+    DAY, HOUR, MINUTE, MS, SECOND, Slots, Stage, TRAP_HOST, TRAPS, WEEK, member, ours, ours_like, ours6,
+    public, public6, published,
 };
 
 /// A scan that was hidden.
@@ -84,7 +84,7 @@ const PLANS: [Plan; 50] = [
         flag_scan(s, at, F::SYN | F::FIN, 40_113, 50 * MS)
     }),
     plan("first fragments too small for TCP", FRAGMENTS, HOUR, |s, at| fragments(s, at, Shape::Tiny)),
-    plan("two probes of each impossible kind", &["tcp-bogus-flags"], HOUR, impossible_mix),
+    plan("two probes of each impossible kind", &["tcp-bogus-flags", "tcp-port-scan"], HOUR, impossible_mix),
     plan("SYN, ACK and Maimon probes, each kind below its threshold", EITHER, HOUR, possible_mix),
     plan("UDP scan with empty datagrams, 1/s", &["udp-scan"], HOUR, |s, at| {
         udp_scan(s, at, false, 40_113, 0, SECOND)
@@ -154,7 +154,7 @@ const SWARM: u64 = 3 << 40;
 fn scanner(stage: &mut Stage<'_>) -> IpAddr {
     let number = stage.random.next() >> 32;
     if stage.random.one_in(3) {
-        member(SWARM | number % 64, number)
+        member(SWARM | (number % 64), number)
     } else {
         public(SCANNERS | number).into()
     }
@@ -196,9 +196,6 @@ fn closed(random: &mut Random, count: usize) -> Vec<u16> {
     ports.truncate(count);
     ports
 }
-
-/// What nfban.yaml lists as traps.
-const TRAPS: [u16; 3] = [23, 3389, 5900];
 
 fn syn_scan(stage: &mut Stage<'_>, at: u64, style: Style, count: usize, every_us: u64) -> IpNet {
     let (from, to) = (scanner(stage), ours(stage.random.next()));
@@ -482,9 +479,9 @@ fn fragmented_scan(stage: &mut Stage<'_>, at: u64) -> IpNet {
 }
 
 fn traps(stage: &mut Stage<'_>, at: u64) -> IpNet {
-    let (from, to) = (scanner(stage), ours(stage.random.next()));
-    stage.connect(at, Style::Linux, from, (to, 3389), 1);
-    stage.connect(at + 41 * MINUTE, Style::Linux, from, (to, 5900), 1);
+    let (from, to) = (scanner(stage), ours(TRAP_HOST));
+    stage.connect(at, Style::Linux, from, (to, 3389), 0);
+    stage.connect(at + 41 * MINUTE, Style::Linux, from, (to, 5900), 0);
     host(from)
 }
 

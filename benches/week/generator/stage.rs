@@ -64,12 +64,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A SYN to a port of ours. Where it is published the firewall lets it pass and says so; else it refuses it, and a
+    /// A SYN to a port of ours. Where it is published or a trap the firewall lets it pass and says so; else it refuses it, and a
     /// program that uses connect() sends it again after 1, 3 and 7 seconds, `again` times at most.
     pub(crate) fn connect(&mut self, at: u64, style: Style, from: IpAddr, to: (IpAddr, u16), again: usize) {
         let sport = self.random.port(32768..=60999);
         let octets = style.syn((from, sport), to, self.random.next());
-        if published(to.1) {
+        if published(to.1) || is_trap(to) {
             return self.send(at, Verdict::Accepted, octets);
         }
         for wait in [0, 1, 3, 7].iter().take(again + 1) {
@@ -110,7 +110,16 @@ pub(crate) fn published(port: u16) -> bool {
     matches!(port, 21 | 22 | 53 | 80 | 443 | 40000..=40100)
 }
 
-/// One of our addresses; host 0 is none.
+/// What nfban.yaml lists as traps.
+pub(crate) const TRAPS: [u16; 3] = [23, 3389, 5900];
+/// The host on which something listens at the traps, so that the firewall lets in what knocks there; the others refuse it.
+pub(crate) const TRAP_HOST: u64 = 6;
+
+fn is_trap((to, port): (IpAddr, u16)) -> bool {
+    to == ours(TRAP_HOST) && TRAPS.contains(&port)
+}
+
+/// One of our 254 IPv4 addresses, counted round.
 pub(crate) const fn ours(host: u64) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, (host % 254 + 1) as u8))
 }
