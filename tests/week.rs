@@ -51,7 +51,7 @@ fn digest(octets: &[u8]) -> u64 {
 #[test]
 fn the_week_is_the_same_octet_for_octet_wherever_it_is_made() {
     // Another digest is another week: the figures in docs/benchmarks.md have to be taken anew.
-    assert_eq!(format!("{:016x}", digest(&octets_of(&beginning()))), "157284bbc29323de");
+    assert_eq!(format!("{:016x}", digest(&octets_of(&beginning()))), "0c3f6a74339dca66");
 }
 
 #[test]

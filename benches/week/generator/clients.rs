@@ -153,13 +153,29 @@ pub(crate) fn hammering(stage: &mut Stage<'_>, at: u64) {
     }
 }
 
+/// The ports of IMAP, POP3 and submission, plain and with TLS, and of SMTP.
+const MAIL: [u16; 7] = [143, 993, 110, 995, 587, 465, 25];
+
 /// A mail program tries what a provider of mail could offer.
 pub(crate) fn mail_setup(stage: &mut Stage<'_>, at: u64) {
     let from = somebody(stage);
     let to = ours_like(from, stage.random.next() % 16);
-    for (n, port) in [143, 993, 110, 995, 587, 465, 25].into_iter().enumerate() {
+    for (n, port) in MAIL.into_iter().enumerate() {
         let then = at + n as u64 * 900 * MS + stage.within(0..=300 * MS);
         stage.connect(then, style(from), from, (to, port), 2);
+    }
+}
+
+/// An office changes its provider of mail: several hosts of its IPv6 network set themselves up anew.
+pub(crate) fn moves(stage: &mut Stage<'_>, at: u64) {
+    let office = stage.random.rank(2..=8);
+    let to = ours6(stage.random.next() % 16);
+    for _ in 0..stage.within(2..=12) {
+        let from = public6(OFFICES | office, office, stage.random.next() % 64);
+        let then = at + stage.within(0..=10 * MINUTE);
+        for (n, port) in MAIL.into_iter().enumerate() {
+            stage.connect(then + n as u64 * 700 * MS, style(from), from, (to, port), 2);
+        }
     }
 }
 
@@ -332,6 +348,57 @@ pub(crate) fn large_answers(stage: &mut Stage<'_>, at: u64) {
         stage.send(at + n as u64 * 30, Verdict::Fragment, octets);
         if stage.random.one_in(1000) {
             stage.send(at + MS, Verdict::Fragment, octets);
+        }
+    }
+}
+
+/// Two browsers look for a way to each other (ICE, RFC 8445): each tries the other's candidates, before ours has sent.
+pub(crate) fn calls(stage: &mut Stage<'_>, at: u64) {
+    let from = somebody(stage);
+    let us = ours_like(from, 64 + stage.random.next() % 100);
+    let sport = stage.random.port(32768..=65535);
+    for _ in 0..stage.within(1..=4) {
+        let dport = stage.random.port(32768..=65535);
+        for n in 0..stage.within(2..=7) {
+            stage.udp(at + n * 500 * MS, (from, sport), (us, dport), 92);
+        }
+    }
+}
+
+/// A server of FTP opens data connections to a client of ours that did not ask for passive ones.
+pub(crate) fn active_transfers(stage: &mut Stage<'_>, at: u64) {
+    let server: IpAddr = public(SERVERS | 1 << 38 | stage.random.rank(3..=7)).into();
+    let us = ours(64 + stage.random.next() % 100);
+    for n in 0..stage.within(1..=4) {
+        let dport = stage.random.port(49152..=65535);
+        for wait in [0, 1, 3, 7] {
+            let octets = Style::Linux.syn((server, 20), (us, dport), mix(at + n));
+            stage.send(at + n * 20 * SECOND + wait * SECOND, Verdict::Refused, octets);
+        }
+    }
+}
+
+/// Our router starts anew and knows no connection: until our hosts have sent something, whatever they talk with is
+/// refused. Segments of TCP are new to conntrack, not invalid (`nf_conntrack_tcp_loose`).
+pub(crate) fn restarts(stage: &mut Stage<'_>, at: u64) {
+    for _ in 0..200 {
+        let server = public(SERVERS | stage.random.rank(6..=14)).into();
+        let sport = stage.random.pick(&[443, 443, 443, 443, 5228, 993, 22, 8444, 7777]);
+        for _ in 0..stage.within(1..=40) {
+            let (host, dport) = (stage.within(0..=253), stage.random.port(32768..=60999));
+            let then = at + stage.within(0..=30 * SECOND);
+            let octets = stage.segment((server, sport), (ours(host), dport), TcpFlags::ACK | TcpFlags::PSH);
+            stage.send(then, Verdict::Refused, octets);
+        }
+    }
+    // A meeting of a firm, in two rooms: voice and pictures from one server to all who take part.
+    for (room, sport) in [(1, 8801), (2, 3480)] {
+        let server = public(TELEPHONY | 1 << 38 | room).into();
+        for guest in 0..stage.within(12..=30) {
+            let dport = stage.random.port(49152..=65535);
+            for n in 0..stage.within(1..=4) {
+                stage.udp(at + n * 20 * MS, (server, sport), (ours(64 + guest * 3), dport), 1012);
+            }
         }
     }
 }

@@ -79,6 +79,10 @@ pub(crate) const HONEST: &[Kind] = &[
     kind("newsletters", 900, Rhythm::Daily, local::mail),
     kind("chores", 500, Rhythm::Daily, local::chores),
     kind("neighbours on the link", 430_000, Rhythm::Even, local::neighbours),
+    kind("offices that change their mail", 24, Rhythm::Daily, clients::moves),
+    kind("calls between browsers", 7_000, Rhythm::Daily, clients::calls),
+    kind("active FTP", 250, Rhythm::Daily, clients::active_transfers),
+    kind("restarts of our router", 3, Rhythm::Even, clients::restarts),
 ];
 
 /// The week, slot by slot.

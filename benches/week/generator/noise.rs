@@ -7,7 +7,9 @@ use nfban::packet::{TcpFlags, Verdict};
 
 use super::packet::{OPTIONS_MSS, Style, Tcp};
 use super::random::mix;
-use super::stage::{MINUTE, MS, SECOND, Stage, member, ours, ours_like, ours6, public, public6, published};
+use super::stage::{
+    DAY, MINUTE, MS, SECOND, Stage, member, ours, ours_like, ours6, public, public6, published,
+};
 
 /// What keeps the sources of one kind apart from those of another.
 const BOTS: u64 = 1 << 40;
@@ -82,10 +84,16 @@ pub(crate) fn amplifiers(stage: &mut Stage<'_>, at: u64) {
 
 /// The port that the last tenant of one of our addresses told to a tracker, and those of two others.
 const TOLD: [(u64, u16); 3] = [(201, 51413), (88, 6881), (140, 27960)];
+/// A host of ours whose BitTorrent draws another port each day, while its peers remember those of the days before.
+const MOVING: u64 = 121;
 
 /// A tracker tells peers of an address that is now ours: dozens within seconds, many of them of one provider's /24.
 pub(crate) fn swarm(stage: &mut Stage<'_>, at: u64) {
-    let (host, port) = stage.random.pick(&TOLD);
+    let (host, port) = if stage.random.one_in(5) {
+        (MOVING, (mix(stage.within(0..=at / DAY)) % 40_000 + 20_000) as u16)
+    } else {
+        stage.random.pick(&TOLD)
+    };
     let network = stage.random.rank(5..=12) | SWARM;
     for _ in 0..stage.within(30..=170) {
         let from = if stage.random.one_in(3) {

@@ -90,14 +90,18 @@ impl<'a> Stage<'a> {
 
     /// A segment of a connection that conntrack has forgotten; a new one each time.
     pub(crate) fn late(&mut self, at: u64, from: (IpAddr, u16), to: (IpAddr, u16), flags: u16) {
-        let (seq, ack) = (self.random.next() as u32, self.random.next() as u32);
-        let options = if flags & TcpFlags::RST == 0 { OPTIONS_LATE } else { &[] };
-        let tcp = Tcp { sport: from.1, dport: to.1, seq, ack, flags, window: 501, options };
-        let octets = self.ip(from.0, to.0).tcp(tcp);
+        let octets = self.segment(from, to, flags);
         self.send(at, Verdict::Invalid, octets);
         if flags & TcpFlags::FIN != 0 && self.random.one_in(2) {
             self.send(at + 400 * MS, Verdict::Invalid, octets); // nobody acknowledged it
         }
+    }
+
+    /// A segment from the middle of a connection.
+    pub(crate) fn segment(&mut self, from: (IpAddr, u16), to: (IpAddr, u16), flags: u16) -> Octets {
+        let (seq, ack) = (self.random.next() as u32, self.random.next() as u32);
+        let options = if flags & TcpFlags::RST == 0 { OPTIONS_LATE } else { &[] };
+        self.ip(from.0, to.0).tcp(Tcp { sport: from.1, dport: to.1, seq, ack, flags, window: 501, options })
     }
 
     pub(crate) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
