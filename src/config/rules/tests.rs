@@ -122,7 +122,7 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
         .filter(|(_, filter)| !filter.is_empty())
         .collect();
     let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
-    let expected = "trap-port distributed-scan tcp-port-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
+    let expected = "trap-port distributed-scan tcp-port-scan udp-scan udp-grid-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
                     knock-flood connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
     assert_eq!(named.join(" "), expected);
     let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
@@ -189,7 +189,7 @@ fn all_weighted_rules_weigh_ports_alike() {
         Count::Distinct { weights, .. } => weights.clone(),
         _ => panic!("{id} counts values"),
     };
-    let probed = weights("tcp-port-scan");
+    let probed = weights("tcp-ack-scan");
     assert_eq!(probed.rest, 2);
     let [attacked] = &probed.ports[..] else { panic!("one weight besides the rest") };
     assert!(attacked.weight == 3 && attacked.traps);
@@ -198,17 +198,15 @@ fn all_weighted_rules_weigh_ports_alike() {
     assert!(![1024, 5983, 5987, 65535].into_iter().any(weighs_3));
     // The 1,024 privileged ports, and the list of the manual with its one range of three.
     assert_eq!((0..=u16::MAX).filter(|port| weighs_3(*port)).count(), 1024 + 40);
-    let ids = [
-        "tcp-maimon-scan",
-        "tcp-ack-scan",
-        "udp-scan",
-        "distributed-scan",
-        "tcp-probe-mix",
-        "distributed-port-scan",
-    ];
+    let ids = ["tcp-maimon-scan", "udp-scan", "distributed-scan", "tcp-probe-mix", "distributed-port-scan"];
     for id in ids {
         assert_eq!(weights(id), probed, "{id}");
     }
+    let of_syns = weights("tcp-port-scan");
+    let heavy = |port: u16| of_syns.ports[0].ports.iter().any(|range| range.contains(&port));
+    let lighter: Vec<u16> = (0..=u16::MAX).filter(|port| weighs_3(*port) != heavy(*port)).collect();
+    assert_eq!(lighter, [25, 110, 143, 465, 587, 993, 995], "the ports of mail alone weigh less");
+    assert_eq!((of_syns.ports[0].weight, of_syns.ports[0].traps, of_syns.rest), (3, true, 2));
     let outbound = weights("outbound-scan");
     assert_eq!(outbound.ports, [PortWeight { weight: 15, ports: attacked.ports.clone(), traps: false }]);
 }
