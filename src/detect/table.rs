@@ -5,9 +5,11 @@
 //! known source writes one flag where it reads anyway, instead of moving its entry in a list.
 
 use std::hash::BuildHasher;
+use std::net::Ipv6Addr;
 
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
+use ipnet::IpNet;
 
 use super::key::{SourceKey, as_number};
 
@@ -32,6 +34,16 @@ impl Packed {
         let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
         let rest = if key.zone == 0 { u64::from(key.net.prefix_len()) << 1 } else { key.zone | 1 };
         Self { address: [half(address >> 64), half(address)], rest }
+    }
+
+    /// The key it was made of; one with a zone as that of a single address, which is the same here.
+    fn key(&self) -> SourceKey {
+        let [high, low] = self.address;
+        let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical();
+        let zone = if self.rest % 2 == 1 { self.rest } else { 0 };
+        let length = u8::try_from(self.rest >> 1).ok().filter(|_| zone == 0);
+        let net = length.and_then(|length| IpNet::new(address, length).ok());
+        SourceKey { net: net.unwrap_or_else(|| address.into()), zone }
     }
 }
 
@@ -109,6 +121,10 @@ impl<V: Pinned> Table<V> {
     pub(super) fn find_mut(&mut self, key: &SourceKey) -> Option<&mut V> {
         let place = self.find(key)?;
         self.at_mut(place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &V)> {
+        self.entries.iter().flatten().map(|entry| (entry.key.key(), &entry.value))
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
