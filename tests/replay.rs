@@ -18,6 +18,8 @@ mod command;
 mod fragments;
 #[path = "replay/golden.rs"]
 mod golden;
+#[path = "replay/judged.rs"]
+mod judged;
 #[path = "replay/output.rs"]
 mod output;
 #[path = "replay/text.rs"]

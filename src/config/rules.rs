@@ -22,8 +22,18 @@ mod tests;
 
 /// The rules that come with the program: file name and text, in the order in which they are tried.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("rules/trap.yaml", include_str!("../../rules/trap.yaml")),
     ("rules/tcp.yaml", include_str!("../../rules/tcp.yaml")),
     ("rules/udp.yaml", include_str!("../../rules/udp.yaml")),
+    ("rules/ip.yaml", include_str!("../../rules/ip.yaml")),
+    ("rules/sweep.yaml", include_str!("../../rules/sweep.yaml")),
+    ("rules/distributed.yaml", include_str!("../../rules/distributed.yaml")),
+    ("rules/icmp.yaml", include_str!("../../rules/icmp.yaml")),
+    ("rules/flood.yaml", include_str!("../../rules/flood.yaml")),
+    ("rules/fragment.yaml", include_str!("../../rules/fragment.yaml")),
+    ("rules/slow.yaml", include_str!("../../rules/slow.yaml")),
+    ("rules/traceroute.yaml", include_str!("../../rules/traceroute.yaml")),
+    ("rules/outbound.yaml", include_str!("../../rules/outbound.yaml")),
 ];
 
 /// No window is longer: counts are kept for as long.

@@ -263,10 +263,12 @@ fn judge_tcp(tcp: &Tcp, twin: impl FnOnce(&Tcp) -> bool) -> Judgement {
             _ => Class::Xmas,
         });
     }
-    // No client is given a port below 1024, so nothing late goes there. Above, what comes from a service's port or goes
-    // to the upper ephemeral range is the end of a conversation, unless two such segments share a sequence number.
+    // No client is given a port below 1024, so nothing late goes there. Above, it is the end of a conversation unless
+    // two such segments share a sequence number, as those of nmap do. Where that is not told (LOG text), what comes from
+    // a service's port or goes to the upper ephemeral range is.
     let may_be_late = tcp.dport >= 1024;
-    if may_be_late && !twin(tcp) && (tcp.dport >= 32768 || from_service_port(tcp.sport)) {
+    let looks_late = tcp.sequence.is_some() || tcp.dport >= 32768 || from_service_port(tcp.sport);
+    if may_be_late && looks_late && !twin(tcp) {
         return Exempt(Exemption::Late);
     }
     Evidence(if flags.any(F::FIN) { Class::Finack } else { Class::Ack })
@@ -282,6 +284,8 @@ fn judge_udp(udp: &Udp, ttl: u8) -> Judgement {
     if from_service_port(udp.sport) && udp.length.saturating_sub(8) >= 12 {
         return Exempt(Exemption::Late);
     }
-    let traced = ((33434..=33625).contains(&udp.dport) && ttl <= 30) || (udp.dport >= 33000 && ttl <= 5);
+    // traceroute counts up from 33434, mtr from 33000, tracepath from 44444.
+    let of_tracers = (33000..=33625).contains(&udp.dport) || (44444..=44700).contains(&udp.dport);
+    let traced = (of_tracers && ttl <= 30) || (udp.dport >= 33000 && ttl <= 5);
     Evidence(if traced { Class::Trace } else { Class::Udp })
 }

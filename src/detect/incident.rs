@@ -104,6 +104,30 @@ impl Open {
         self.bytes = self.bytes.saturating_add(u64::from(probe.length));
     }
 
+    /// Whether another one is about the same source and has the same name, of another rule maybe.
+    pub(super) fn is_the_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.key.net == other.key.net
+    }
+
+    /// Takes in what another one has seen.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.first_seen = earlier(self.first_seen, other.first_seen);
+        self.last_seen =
+            if other.last_seen.boot > self.last_seen.boot { other.last_seen } else { self.last_seen };
+        self.ports.extend(&other.ports);
+        self.source_ports.extend(&other.source_ports);
+        self.destinations.extend(&other.destinations);
+        self.sources.extend(&other.sources);
+        self.protocols.extend(&other.protocols);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    /// Keeps it open for what belongs to it and is counted elsewhere: fragments, whose packet comes when it is whole.
+    pub(super) fn touch(&mut self, at: Stamp) {
+        self.last_seen = at;
+    }
+
     /// Names it, once its first packet is known. What is known then is what its opening tells.
     pub(super) fn identify(&mut self) {
         self.id = identity(&self.name, &self.key, self.first_seen);
@@ -180,9 +204,10 @@ impl Open {
         kept
     }
 
-    /// How many ports or hosts, whichever is more, and how many addresses they were probed from.
+    /// How many ports, hosts or protocols, whichever is most, and how many addresses they were probed from.
     fn targets_and_sources(&self) -> (u64, u64) {
-        (count(self.ports.len().max(self.destinations.len())), count(self.sources.len()))
+        let targets = self.ports.len().max(self.destinations.len()).max(self.protocols.len());
+        (count(targets), count(self.sources.len()))
     }
 
     /// What it is answered on, against `targets`; cheap, unlike [`Self::record`].

@@ -367,10 +367,14 @@ impl Detector {
         for number in asked {
             let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             let Some(rule) = rules.rules.get(open.rule) else { continue };
-            // A fragment's class says nothing of the scan it is a part of.
             let of_class = rule.classes.contains(arrival.class) && !rule.is_narrow();
             let matches = mask.contains(open.rule);
-            let owns = rule.owns() && (matches || of_class || arrival.class == Class::Fragment);
+            if rule.owns() && arrival.class == Class::Fragment && !matches {
+                // A scan that comes in fragments is still the scan it is.
+                open.touch(arrival.probe.at);
+                return Some(number);
+            }
+            let owns = rule.owns() && (matches || of_class);
             if !owns && !matches {
                 continue;
             }
@@ -483,6 +487,17 @@ impl Detector {
         population.forget(key, index, rules, &mut self.shapes);
     }
 
+    /// Where the same thing is open already, found by another rule.
+    fn known(&self, rule: &Compiled, open: &Open) -> Option<usize> {
+        let is = |known: &Option<Open>| known.as_ref().is_some_and(|known| known.is_the_same(open));
+        if rule.shares_name {
+            return self.open.iter().position(is);
+        }
+        let population = if rule.key == SOURCE_KEY { &self.sources } else { &self.groups };
+        let slots = population.find(&open.key)?.incidents().iter().map(|&slot| slot as usize);
+        slots.into_iter().find(|&slot| self.open.get(slot).is_some_and(is))
+    }
+
     fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, probe: &Probe) -> Effect {
         let Some(rule) = rules.rules.get(index) else { return Effect::Counted };
         let context = Context { rules, shapes: &self.shapes, hasher: &self.values };
@@ -491,6 +506,11 @@ impl Detector {
         let open = source.incident(index, rule, *key, probe, context);
         let targets = self.targets(rule, index, key, probe);
         self.forget(rules, index, key);
+        if let Some(known) = self.known(rule, &open).and_then(|slot| self.open.get_mut(slot)?.as_mut()) {
+            let grounds = known.grounds(rule.respond, targets);
+            known.join(&open);
+            return Effect::Persisted(grounds);
+        }
         // The one that would end first gives way: were it the newcomer, a flood of forged sources would hide all others.
         let full = self.open_incidents() >= MAX_OPEN;
         let displaced = if full { self.end_first(i64::MAX, Some(probe.at)) } else { None };

@@ -70,6 +70,8 @@ pub(super) struct Compiled {
     narrow: bool,
     /// Whether fewer packets than two can reach the threshold.
     pub(super) fires_at_once: bool,
+    /// Whether rules that count per other keys report the same.
+    pub(super) shares_name: bool,
 }
 
 impl Compiled {
@@ -117,6 +119,7 @@ impl Compiled {
                 *filter != class_and_verdict || filter.class.is_empty()
             },
             fires_at_once,
+            shares_name: false,
         }
     }
 
@@ -199,6 +202,10 @@ impl Ruleset {
         }
         if this.keys.len() > MAX_KEYS {
             return Err(TooMany::Keys(this.keys.len()));
+        }
+        let names: Vec<_> = this.rules.iter().map(|rule| (Rc::clone(&rule.name), rule.key)).collect();
+        for rule in &mut this.rules {
+            rule.shares_name = names.iter().any(|(name, key)| *name == rule.name && *key != rule.key);
         }
         Ok(this)
     }

@@ -407,9 +407,8 @@ impl Source {
     ) -> Open {
         let now = nanoseconds(probe.at);
         let alive = || self.alive(index, rule.window, now, context.shapes);
-        let (raw, all) =
-            alive().fold((0_usize, 0_usize), |(raw, all), (hot, _)| (raw + usize::from(hot.raw), all + 1));
-        let name = rule.raw_id.as_ref().filter(|_| raw * 2 >= all).unwrap_or(&rule.name);
+        let name = rule.raw_id.as_ref().filter(|_| self.mostly_raw(index, rule, now, context));
+        let name = name.unwrap_or(&rule.name);
         let mut open = Open::new(index, Rc::clone(name), key, probe.at);
         for (hot, cold) in alive() {
             open.take_sighting(&Sighting {
@@ -424,6 +423,18 @@ impl Source {
         }
         open.identify();
         open
+    }
+
+    /// Whether at least half of the values that count, each by its latest packet, look made by hand.
+    fn mostly_raw(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> bool {
+        let Counting::Distinct { fields, .. } = rule.counting else { return false };
+        let mut values: Vec<_> = self
+            .alive(index, rule.window, now, context.shapes)
+            .map(|(hot, cold)| (context.value_of(fields, cold), hot.last, hot.raw))
+            .collect();
+        values.sort_unstable();
+        let latest = || values.chunk_by(|a, b| a.0 == b.0).filter_map(|of_one| of_one.last());
+        latest().filter(|(.., raw)| *raw).count() * 2 >= latest().count()
     }
 
     /// The addresses whose packets count for a rule now.

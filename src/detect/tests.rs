@@ -128,7 +128,18 @@ fn a_segment_from_a_service_or_to_an_ephemeral_port_is_late_unless_it_is_a_twin(
     assert_eq!(judged(tcp(443, 4000, TcpFlags::ACK)), late);
     assert_eq!(judged(tcp(8443, 4000, finack)), late);
     assert_eq!(judged(tcp(50000, 33000, finack)), late);
-    assert_eq!(judged(tcp(50000, 4000, finack)), Judgement::Evidence(Class::Finack));
+    assert_eq!(
+        judged(tcp(50000, 4000, finack)),
+        late,
+        "of an unlisted service, as only its numbers would tell"
+    );
+    let without_numbers = |sport, dport| {
+        let packet = tcp(sport, dport, finack);
+        let Transport::Tcp(tcp) = packet.transport else { unreachable!() };
+        Packet { transport: Transport::Tcp(Tcp { sequence: None, ..tcp }), ..packet }
+    };
+    assert_eq!(judged(without_numbers(50000, 4000)), Judgement::Evidence(Class::Finack));
+    assert_eq!(judged(without_numbers(8443, 4000)), late);
     // No client is given a port below 1024: -g 443 buys nothing there.
     assert_eq!(judged(tcp(443, 22, TcpFlags::ACK)), Judgement::Evidence(Class::Ack));
     let twin = judge(&observed(tcp(443, 4000, TcpFlags::ACK)), &surroundings(), |_| true);

@@ -115,6 +115,9 @@ impl Filter {
         if !(not.tcp_flags.is_empty() && not.tcp_sequence.is_empty()) && self.tcp_flags.is_empty() {
             self.tcp_flags.push((0, 0));
         }
+        if !not.fault.is_empty() && self.fault.is_empty() {
+            self.fault.extend(Fault::ALL);
+        }
         self.not.push(not);
     }
 }

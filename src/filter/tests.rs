@@ -189,6 +189,8 @@ fn a_negated_part_asks_for_a_packet_that_has_something_else_there() {
     );
     assert!(!matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &four));
     assert!(matches("saddr: {not: [192.0.2.0/24, '2001:db8:1::/48']}", &six));
+    let torn = Observation { fault: Some(Fault::Tiny), ..four };
+    assert!(matches("fault: {not: overlap}", &torn) && !matches("fault: {not: overlap}", &four));
     assert!(matches("{protocol: {not: udp}, iif: {not: lo}, class: {not: [udp, echo]}}", &six));
     assert!(!matches("{protocol: {not: udp}, iif: {not: eth*}}", &six));
 }

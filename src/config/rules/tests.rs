@@ -1,7 +1,7 @@
 //! The shipped rules are those of the manual, and files replace and switch them as it says.
 
 use super::*;
-use crate::filter::Class;
+use crate::packet::Fault;
 
 /// Loads the shipped rules and these files behind them.
 fn with_files(files: &[(&str, &str)]) -> Result<Vec<Rule>, Problems> {
@@ -20,40 +20,163 @@ fn rule<'r>(rules: &'r [Rule], id: &str) -> &'r Rule {
     rules.iter().find(|rule| rule.id == id).unwrap()
 }
 
+/// A rule in one line: what it matches, counts, and when it fires.
+fn line(rule: &Rule) -> String {
+    let words = |words: Vec<&str>| words.join(" ");
+    let classes = words(rule.filter.class.iter().map(|class| class.as_str()).collect());
+    let verdicts = match rule.filter.verdict.as_slice() {
+        [Verdict::Refused, Verdict::Invalid, Verdict::Undecided] => String::new(),
+        [Verdict::Refused, Verdict::Invalid, Verdict::Undecided, Verdict::Accepted] => {
+            " +accepted".to_owned()
+        }
+        [only] => format!(" {}", only.as_str()),
+        _ => " ?".to_owned(),
+    };
+    let counts = match &rule.count {
+        Count::Packets => "packets".to_owned(),
+        Count::Bytes => "bytes".to_owned(),
+        Count::Distinct { fields, weights } => {
+            let Fields { dport, daddr, saddr, protocol } = *fields;
+            let named = [(dport, "dport"), (daddr, "daddr"), (saddr, "saddr"), (protocol, "protocol")];
+            let mut counts = words(named.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect());
+            if !weights.ports.is_empty() {
+                counts += " W";
+            }
+            counts
+        }
+    };
+    let per = match rule.per {
+        Key::Source => String::new(),
+        Key::Pair => " per pair".to_owned(),
+        Key::Prefix { ipv4, ipv6 } => format!(" per /{} /{}", ipv4.unwrap(), ipv6.unwrap()),
+    };
+    let mut line = format!(
+        "{}: {classes}{verdicts}, {counts}{per} {} in {}",
+        rule.id,
+        rule.threshold,
+        rule.window.as_secs()
+    );
+    let mut more = |present: bool, text: String| line += if present { text.as_str() } else { "" };
+    more(rule.from_at_least > 1, format!(", from {}", rule.from_at_least));
+    more(rule.closed_at_least > 0, format!(", closed {}", rule.closed_at_least));
+    more(rule.quiet.is_some(), format!(", quiet {}", rule.quiet.unwrap_or_default().as_secs()));
+    more(rule.respond.is_some(), format!(", {:?}", rule.respond).replace("Some", ""));
+    for name in [&rule.report_as, &rule.raw_id] {
+        more(name.is_some(), format!(", {}", name.as_deref().unwrap_or_default()));
+    }
+    line
+}
+
+/// `docs/detection.md` has these lines as a table.
+const TABLE: &str = "\
+trap-port: syn accepted, dport 2 in 3600
+tcp-bogus-flags: bogus, dport 3 in 60
+tcp-null-scan: null, dport 3 in 60
+tcp-fin-scan: fin, dport 3 in 60
+tcp-xmas-scan: xmas, dport 3 in 60
+tcp-flag-mix: bogus null fin xmas, dport 4 in 60, tcp-port-scan
+tcp-maimon-scan: finack, dport W 24 in 60
+tcp-ack-scan: ack, dport W 24 in 60
+distributed-scan: syn, dport W 24 in 300, from 4
+tcp-port-scan: syn +accepted, dport W 24 in 300, closed 3, tcp-syn-scan
+tcp-probe-mix: bogus null fin xmas finack ack syn, dport W 36 in 60, tcp-port-scan
+tcp-grid-scan: syn, dport daddr 30 in 60, tcp-port-scan, tcp-syn-scan
+udp-scan: udp, dport W 24 in 60
+udp-grid-scan: udp, dport daddr 30 in 60, udp-scan
+ip-protocol-scan: proto, protocol 4 in 60
+host-sweep: syn udp echo ack probe +accepted, daddr 10 in 60, closed 1
+open-port-sweep: syn accepted, daddr 32 in 60, host-sweep
+open-web-sweep: syn accepted, daddr 128 in 60, host-sweep
+distributed-port-scan: syn, dport W per /24 /48 48 in 300, from 4, distributed-scan
+distributed-address-scan: syn +accepted, saddr 256 in 60, distributed-scan
+icmp-probe: probe, packets 3 in 60, (Log)
+icmp-smurf: smurf, packets 10 in 10, (Log)
+icmp-ping-flood: echo, packets 300 in 10
+udp-flood: udp trace, packets 1000 in 10
+syn-flood: syn +accepted, packets 1000 in 10
+connection-flood: syn accepted, packets 5000 in 10, syn-flood
+fragment-attack: fragment fragment, packets 3 in 60
+tiny-fragments: fragment fragment, packets 64 in 60, fragment-attack
+duplicate-fragments: fragment fragment, packets 100 in 60, fragment-attack
+slow-scan: syn udp, dport 20 in 604800
+traceroute: trace echo syn +accepted, packets 3 in 10, quiet 600, (Log)
+outbound-flag-scan: bogus null fin xmas outbound, dport 3 in 60, (Log), outbound-scan
+outbound-scan: syn udp outbound, dport W per pair 300 in 60, (Log)
+outbound-host-sweep: syn udp outbound, daddr 60 in 60, (Log), outbound-scan
+";
+
 #[test]
 fn the_shipped_rules_are_the_table_of_the_manual_in_its_order() {
-    let weighted = |id: &str| matches!(id, "tcp-maimon-scan" | "tcp-ack-scan" | "tcp-port-scan" | "udp-scan");
-    let table: Vec<_> = with_files(&[])
+    let rules = with_files(&[]).unwrap();
+    assert!(rules.iter().all(|rule| rule.enabled));
+    assert_eq!(rules.iter().map(|rule| line(rule) + "\n").collect::<String>(), TABLE);
+}
+
+#[test]
+fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
+    let narrowed: Vec<(String, Filter)> = with_files(&[])
         .unwrap()
         .into_iter()
-        .map(|rule| {
-            assert_eq!(rule.filter.verdict, [Verdict::Refused, Verdict::Invalid, Verdict::Undecided]);
-            let Count::Distinct { fields, weights } = rule.count else { panic!("{} counts values", rule.id) };
-            assert_eq!(fields, Fields { dport: true, ..Fields::default() });
-            assert_eq!(
-                (weights.ports.is_empty(), weights.rest == 1),
-                (!weighted(&rule.id), !weighted(&rule.id))
-            );
-            assert_eq!(
-                (rule.enabled, rule.per, rule.respond, rule.from_at_least),
-                (true, Key::Source, None, 1)
-            );
-            (rule.id, rule.filter.class, rule.threshold, rule.window.as_secs(), rule.raw_id)
-        })
+        .map(|rule| (rule.id, Filter { class: Vec::new(), verdict: Vec::new(), ..rule.filter }))
+        .filter(|(_, filter)| !filter.is_empty())
         .collect();
-    let row = |id: &str, class, threshold, window| (id.to_owned(), vec![class], threshold, window, None);
-    let mut expected = vec![
-        row("tcp-bogus-flags", Class::Bogus, 3, 60),
-        row("tcp-null-scan", Class::Null, 3, 60),
-        row("tcp-fin-scan", Class::Fin, 3, 60),
-        row("tcp-xmas-scan", Class::Xmas, 3, 60),
-        row("tcp-maimon-scan", Class::Finack, 24, 60),
-        row("tcp-ack-scan", Class::Ack, 24, 60),
-        row("tcp-port-scan", Class::Syn, 24, 300),
-        row("udp-scan", Class::Udp, 24, 60),
+    let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
+    let expected = "trap-port distributed-scan tcp-port-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
+                    connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
+    assert_eq!(named.join(" "), expected);
+    let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
+    assert_eq!(of("trap-port"), Filter { dport_traps: true, ..Filter::default() });
+    let all6 = Filter { saddr: vec!["::/0".parse().unwrap()], ..Filter::default() };
+    assert_eq!((of("distributed-scan"), of("distributed-address-scan")), (all6.clone(), all6));
+    let connected = Filter { verdict: vec![Verdict::Accepted], raw: Some(false), ..Filter::default() };
+    assert_eq!(of("tcp-port-scan"), Filter { not: vec![connected], ..Filter::default() });
+    let web = of("open-web-sweep");
+    assert!(!web.dport.is_empty());
+    assert_eq!(
+        of("open-port-sweep"),
+        Filter { not: vec![web], ..Filter::default() },
+        "one begins where the other ends"
+    );
+    let faults = |id: &str| of(id).fault;
+    assert_eq!(
+        [faults("fragment-attack"), faults("tiny-fragments"), faults("duplicate-fragments")].concat(),
+        [Fault::Overlap, Fault::Oversized, Fault::Tiny, Fault::Duplicate]
+    );
+}
+
+#[test]
+fn every_incident_is_told_under_a_name_of_the_catalogue() {
+    const CATALOGUE: [&str; 22] = [
+        "tcp-port-scan",
+        "tcp-syn-scan",
+        "tcp-fin-scan",
+        "tcp-null-scan",
+        "tcp-xmas-scan",
+        "tcp-maimon-scan",
+        "tcp-ack-scan",
+        "tcp-bogus-flags",
+        "syn-flood",
+        "udp-scan",
+        "udp-flood",
+        "ip-protocol-scan",
+        "icmp-ping-flood",
+        "icmp-smurf",
+        "icmp-probe",
+        "traceroute",
+        "fragment-attack",
+        "host-sweep",
+        "slow-scan",
+        "distributed-scan",
+        "trap-port",
+        "outbound-scan",
     ];
-    expected[6].4 = Some("tcp-syn-scan".to_owned());
-    assert_eq!(table, expected);
+    let rules = with_files(&[]).unwrap();
+    let told: std::collections::BTreeSet<&str> = rules
+        .iter()
+        .flat_map(|rule| [Some(rule.report_as.as_deref().unwrap_or(&rule.id)), rule.raw_id.as_deref()])
+        .flatten()
+        .collect();
+    assert_eq!(told, CATALOGUE.into_iter().collect());
 }
 
 #[test]
@@ -72,9 +195,19 @@ fn all_weighted_rules_weigh_ports_alike() {
     assert!(![1024, 5983, 5987, 65535].into_iter().any(weighs_3));
     // The 1,024 privileged ports, and the list of the manual with its one range of three.
     assert_eq!((0..=u16::MAX).filter(|port| weighs_3(*port)).count(), 1024 + 40);
-    for id in ["tcp-maimon-scan", "tcp-ack-scan", "udp-scan"] {
+    let ids = [
+        "tcp-maimon-scan",
+        "tcp-ack-scan",
+        "udp-scan",
+        "distributed-scan",
+        "tcp-probe-mix",
+        "distributed-port-scan",
+    ];
+    for id in ids {
         assert_eq!(weights(id), probed, "{id}");
     }
+    let outbound = weights("outbound-scan");
+    assert_eq!(outbound.ports, [PortWeight { weight: 15, ports: attacked.ports.clone(), traps: false }]);
 }
 
 #[test]
@@ -94,16 +227,16 @@ fn a_rule_takes_the_place_of_one_with_its_id() {
     let rules = with(&format!("- {OWN}")).unwrap();
     assert_eq!(rules.len(), with_files(&[]).unwrap().len());
     assert_eq!(
-        (rules[2].id.as_str(), rules[2].threshold, &rules[2].count),
+        (rules[3].id.as_str(), rules[3].threshold, &rules[3].count),
         ("tcp-fin-scan", 9, &Count::Packets)
     );
-    assert_eq!(rules[2].title, "tcp-fin-scan");
+    assert_eq!(rules[3].title, "tcp-fin-scan");
 }
 
 #[test]
 fn a_rule_without_a_verdict_takes_no_accepted_packets() {
     let rules = with(&format!("- {OWN}")).unwrap();
-    assert_eq!(rules[2].filter.verdict, [Verdict::Refused, Verdict::Invalid, Verdict::Undecided]);
+    assert_eq!(rules[3].filter.verdict, [Verdict::Refused, Verdict::Invalid, Verdict::Undecided]);
 }
 
 #[test]

@@ -245,13 +245,13 @@ fn a_udp_scan_is_found_by_distinct_ports() {
 #[test]
 fn a_client_that_hammers_one_port_beside_another_is_no_scanner() {
     let mut world = World::new();
-    for _ in 0..5000 {
-        world.see(syn(SCANNER, 3128, CONNECT));
-    }
-    world.see(syn(SCANNER, 110, CONNECT));
-    for _ in 0..5000 {
-        world.see(syn(SCANNER, 3128, CONNECT));
-    }
+    let mut hammer = |dport| {
+        world.see(syn(SCANNER, dport, CONNECT));
+        world.wait(Duration::from_millis(5));
+    };
+    (0..5000).for_each(|_| hammer(3128));
+    hammer(110);
+    (0..5000).for_each(|_| hammer(3128));
     assert_eq!(world.incidents().len(), 0);
 }
 
@@ -267,11 +267,13 @@ fn seven_privileged_ports_of_a_mail_program_are_not_yet_a_scan() {
 #[test]
 fn ports_outside_the_window_do_not_add_up() {
     let mut world = World::new();
-    for dport in 1..100 {
+    for dport in 1..=19 {
         world.see(syn(SCANNER, dport, RAW));
         world.wait(Duration::from_secs(45));
     }
     assert_eq!(world.incidents().len(), 0, "seven ports in 300 s are below the threshold");
+    world.see(syn(SCANNER, 20, RAW));
+    assert_eq!(world.rules_of_incidents(), ["slow-scan"]);
 }
 
 #[test]
@@ -503,7 +505,6 @@ fn an_accepted_syn_is_no_closed_port() {
         world.engine.observe(&observation, world.now, &mut actions);
         world.carry_out(actions);
     }
-    assert_eq!((world.engine.counts().packets, world.engine.counts().evidence), (100, 0));
     assert_eq!(world.incidents().len(), 0);
 }
 
