@@ -88,6 +88,18 @@ pub fn never_a_host() -> [IpNet; 7] {
     ]
 }
 
+/// Whether an address is one of [`never_a_host`]: as quick as can be, since it is asked of every packet.
+#[must_use]
+pub const fn is_never_a_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, ..] = address.octets();
+            matches!(first, 0 | 127 | 224..=239) || address.is_broadcast()
+        }
+        IpAddr::V6(address) => address.is_multicast() || address.is_unspecified() || address.is_loopback(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +119,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nobodys_addresses_are_known_without_a_search(
+            v4 in any::<u32>(), v6 in any::<u128>(), near in prop::sample::select(never_a_host().to_vec()), step in 0u8..3,
+        ) {
+            let set: AddressSet = never_a_host().into_iter().collect();
+            let edge = |up: bool| match near {
+                IpNet::V4(net) => {
+                    let from = u32::from(if up { net.broadcast() } else { net.network() });
+                    IpAddr::V4(Ipv4Addr::from(from.wrapping_add(u32::from(step)).wrapping_sub(1)))
+                }
+                IpNet::V6(net) => {
+                    let from = u128::from(if up { net.broadcast() } else { net.network() });
+                    IpAddr::V6(Ipv6Addr::from(from.wrapping_add(u128::from(step)).wrapping_sub(1)))
+                }
+            };
+            for address in [Ipv4Addr::from(v4).into(), Ipv6Addr::from(v6).into(), edge(true), edge(false)] {
+                prop_assert_eq!(is_never_a_host(address), set.contains(address), "{}", address);
+            }
+        }
+
         #[test]
         fn ranges_agree_with_a_walk_over_all_prefixes(
             nets in proptest::collection::vec((any::<u32>(), 8u8..=32), 0..20),

@@ -57,7 +57,6 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
     let allow: Vec<IpNet> = config.allow.clone();
     Settings {
         surroundings: Surroundings {
-            nobody: nobody(),
             protected: protected.iter().copied().collect(),
             broadcasts: host.broadcasts.iter().map(|&address| IpNet::from(IpAddr::V4(address))).collect(),
             services: Ports::new(&services(config)),

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nfban::capture::nflog::{Capture, Interfaces, OpenError, Progress, RECEIVE_BUFFER, Settings};
+use nfban::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Progress, RECEIVE_BUFFER, Settings};
 use nfban::packet::Pkttype;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -37,7 +37,7 @@ fn receive_until(capture: &mut Capture, enough: impl Fn(&[Seen]) -> bool) -> Vec
     let mut seen = Vec::new();
     while !enough(&seen) {
         let progress = capture
-            .receive(&mut |packet| {
+            .receive(&mut |packet: Delivery<'_>| {
                 seen.push(Seen {
                     group: packet.group,
                     hw_protocol: packet.hw_protocol,
@@ -227,7 +227,7 @@ fn what_does_not_fit_the_receive_buffer_is_counted_exactly_and_is_no_error() {
         let mut capture = Capture::open(&[Settings::new(100), Settings::new(101)], 16 * 1024).unwrap();
         send("127.0.0.1", 9, BURST);
         let mut received = 0;
-        while capture.receive(&mut |_| received += 1).unwrap() == Progress::More {}
+        while capture.receive(&mut |_: Delivery<'_>| received += 1).unwrap() == Progress::More {}
         // The gap shows with the next packet that gets through.
         send("127.0.0.1", 9, 1);
         received += receive_until(&mut capture, |seen| !seen.is_empty()).len();
@@ -251,7 +251,7 @@ fn a_batching_kernel_delivers_every_packet_and_needs_less_buffer() {
             let settings = Settings { queue_threshold, ..Settings::new(100) };
             let mut capture = reopen(&[settings], 4 * 1024 * 1024).unwrap();
             send("127.0.0.1", 9, BURST);
-            while capture.receive(&mut |_| ()).unwrap() == Progress::More {}
+            while capture.receive(&mut |_: Delivery<'_>| ()).unwrap() == Progress::More {}
             send("127.0.0.1", 9, 1);
             receive_until(&mut capture, |seen| !seen.is_empty());
             let statistics = capture.statistics();

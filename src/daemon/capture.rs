@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 use super::{StartError, clock};
-use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Settings, Statistics};
+use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Receiver, Settings, Statistics};
 use crate::config;
 use crate::decode::{self, Undecoded};
 use crate::engine::{Action, Engine};
@@ -131,35 +131,8 @@ impl Captures {
     pub(super) fn receive(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) -> io::Result<()> {
         let Self { capture, groups, interfaces, undecoded, undecided, .. } = self;
         let Some(capture) = capture else { return Ok(()) };
-        let _ = capture.receive(&mut |delivery: Delivery<'_>| {
-            let group = groups.iter_mut().find(|group| group.settings.group == delivery.group);
-            let packet = match decode::ip(delivery.payload, None) {
-                Ok(packet) => packet,
-                Err(why) => {
-                    if let Some(count) = undecoded.get_mut(why.index()) {
-                        *count += 1;
-                    }
-                    if let Some(group) = group {
-                        group.undecoded += 1;
-                    }
-                    return;
-                }
-            };
-            let by_group = group.map_or(Verdict::Refused, |group| group.verdict);
-            let (iif, oif) = interfaces.names(delivery.iif, delivery.oif);
-            let observation = Observation {
-                packet,
-                verdict: Verdict::from_prefix(delivery.prefix).unwrap_or(by_group),
-                pkttype: delivery.pkttype(),
-                iif,
-                oif,
-                prefix: delivery.prefix,
-                fault: None,
-            };
-            *undecided |= observation.verdict == Verdict::Undecided;
-            engine.observe(&observation, clock::now(), actions);
-        })?;
-        Ok(())
+        let mut intake = Intake { groups, interfaces, undecoded, undecided, engine, actions };
+        capture.receive(&mut intake).map(drop)
     }
 
     /// Whether packets came that nobody has judged, since this was last asked.
@@ -255,4 +228,49 @@ fn bind(captures: &[config::Capture], groups: &[Group]) -> Result<Option<Capture
         );
     }
     Ok(Some(capture))
+}
+
+/// Packets on their way from the kernel to the engine.
+struct Intake<'a> {
+    groups: &'a mut [Group],
+    interfaces: &'a mut Interfaces,
+    undecoded: &'a mut [u64],
+    undecided: &'a mut bool,
+    engine: &'a mut Engine,
+    actions: &'a mut Vec<Action>,
+}
+
+impl Receiver for Intake<'_> {
+    fn announce(&mut self, packets: &mut dyn Iterator<Item = Delivery<'_>>) {
+        self.engine.anticipate(packets.filter_map(|delivery| decode::source(delivery.payload)));
+    }
+
+    fn packet(&mut self, delivery: Delivery<'_>) {
+        let group = self.groups.iter_mut().find(|group| group.settings.group == delivery.group);
+        let packet = match decode::ip(delivery.payload, None) {
+            Ok(packet) => packet,
+            Err(why) => {
+                if let Some(count) = self.undecoded.get_mut(why.index()) {
+                    *count += 1;
+                }
+                if let Some(group) = group {
+                    group.undecoded += 1;
+                }
+                return;
+            }
+        };
+        let by_group = group.map_or(Verdict::Refused, |group| group.verdict);
+        let (iif, oif) = self.interfaces.names(delivery.iif, delivery.oif);
+        let observation = Observation {
+            packet,
+            verdict: Verdict::from_prefix(delivery.prefix).unwrap_or(by_group),
+            pkttype: delivery.pkttype(),
+            iif,
+            oif,
+            prefix: delivery.prefix,
+            fault: None,
+        };
+        *self.undecided |= observation.verdict == Verdict::Undecided;
+        self.engine.observe(&observation, clock::now(), self.actions);
+    }
 }

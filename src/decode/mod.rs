@@ -83,3 +83,13 @@ pub fn frame(link_type: LinkType, octets: &[u8], wire_length: Option<u32>) -> Re
         oif: link.oif,
     })
 }
+
+/// The source address of a packet, from its IP header on, without a look at the rest.
+#[must_use]
+pub fn source(octets: &[u8]) -> Option<std::net::IpAddr> {
+    match octets.first()? >> 4 {
+        4 => octets.get(12..)?.first_chunk::<4>().map(|address| (*address).into()),
+        6 => octets.get(8..)?.first_chunk::<16>().map(|address| (*address).into()),
+        _ => None,
+    }
+}

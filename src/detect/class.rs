@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::address::AddressSet;
+use crate::address::{AddressSet, is_never_a_host};
 use crate::filter::{Class, Filters};
 use crate::packet::{
     Fragment, Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol,
@@ -109,8 +109,6 @@ impl Ports {
 /// What of ourselves decides whether a packet is evidence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Nobody's addresses ([`crate::address::never_a_host`]).
-    pub nobody: AddressSet,
     /// Our own addresses, gateways, resolvers.
     pub protected: AddressSet,
     /// Directed broadcast addresses of our links.
@@ -161,7 +159,7 @@ pub fn judge(
     use Judgement::{Evidence, Exempt};
 
     let packet = &observation.packet;
-    if ours.nobody.contains(packet.saddr) {
+    if is_never_a_host(packet.saddr) {
         return Exempt(Exemption::NobodysAddress);
     }
     if observation.verdict != Verdict::Outbound && ours.protected.contains(packet.saddr) {

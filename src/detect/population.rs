@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use foldhash::fast::SeedableRandomState;
+use smallvec::SmallVec;
 
 use super::Seen;
 use super::key::SourceKey;
@@ -89,6 +90,16 @@ impl Population {
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<&Source> {
         self.tracked.find(key).and_then(|place| self.tracked.at(place))
+    }
+
+    /// Has what is known of some sources fetched into the cache. Each loop does one thing for all of them, so that the
+    /// processor waits for many places of the memory at once and not for one after another.
+    pub(super) fn anticipate(&self, keys: impl Iterator<Item = SourceKey>) {
+        let places: SmallVec<[Place; 64]> = keys.filter_map(|key| self.tracked.guess(&key)).collect();
+        let used: usize =
+            places.iter().filter_map(|&place| self.tracked.at(place)).map(Source::sightings).sum();
+        let touched = places.iter().filter_map(|&place| self.tracked.at(place)).map(Source::touch);
+        std::hint::black_box((used, touched.fold(0, u64::wrapping_add)));
     }
 
     /// Counts a packet of a tracked source.

@@ -30,6 +30,13 @@ impl Rate {
     /// Counts a packet, and tells the sums within the window, both in nanoseconds.
     pub(super) fn add(&mut self, length: u32, now: i64, window: i64) -> Totals {
         let number = part_of(now, window);
+        if let [part] = self.0.as_mut_slice()
+            && part.number == number
+        {
+            part.packets = part.packets.saturating_add(1);
+            part.bytes = part.bytes.saturating_add(u64::from(length));
+            return (part.packets, part.bytes);
+        }
         self.0.retain(|part| number - part.number < PARTS);
         match self.0.last_mut().filter(|part| part.number >= number) {
             Some(part) => {

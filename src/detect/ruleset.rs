@@ -133,6 +133,14 @@ impl Compiled {
         self.narrow
     }
 
+    /// The most that one value weighs.
+    pub(super) fn most_weight(&self) -> u64 {
+        match self.counting {
+            Counting::Distinct { most, .. } => u64::from(most.max(1)),
+            Counting::Packets | Counting::Bytes => 1,
+        }
+    }
+
     /// What `port` weighs.
     pub(super) fn weight(&self, port: u16) -> u8 {
         match &self.counting {

@@ -290,8 +290,8 @@ pub(super) struct Selector {
     parts: Vec<(usize, Part)>,
     /// The rules that ask for each of the names.
     named: [Mask; NAMINGS.len()],
-    /// The rules with exceptions.
-    excepting: Mask,
+    /// The rules with exceptions that a packet of a class and verdict may be.
+    excepting: Vec<[Mask; Verdict::ALL.len()]>,
     filters: Vec<Filter>,
 }
 
@@ -322,7 +322,11 @@ impl Selector {
         });
         let parts = parts.collect();
         let named = NAMINGS.map(|naming| places(&filters, |filter| !(naming.asked)(filter).is_empty()));
-        let excepting = places(&filters, |filter| !filter.not.is_empty());
+        let excepting = Class::ALL.map(|class| {
+            Verdict::ALL.map(|verdict| {
+                places(&filters, |filter| filter.not.iter().any(|not| not.may_match(class, verdict)))
+            })
+        });
         // What the sets say already need not be asked again.
         for filter in &mut filters {
             *filter = Filter {
@@ -333,7 +337,16 @@ impl Selector {
                 ..Filter::default()
             };
         }
-        Self { by_class: by_class.to_vec(), by_dport, port_masks, ported, parts, named, excepting, filters }
+        Self {
+            by_class: by_class.to_vec(),
+            by_dport,
+            port_masks,
+            ported,
+            parts,
+            named,
+            excepting: excepting.to_vec(),
+            filters,
+        }
     }
 
     /// The rules that a packet of `class` matches.
@@ -363,8 +376,10 @@ impl Selector {
                 mask = mask.and(&self.by_name(at, observation, names));
             }
         }
-        if mask.meets(&self.excepting) {
-            for rule in mask.and(&self.excepting).iter() {
+        let by_verdict = self.excepting.get(class as usize);
+        let excepting = by_verdict.and_then(|set| set.get(observation.verdict as usize)).unwrap_or(&NO_RULE);
+        if mask.meets(excepting) {
+            for rule in mask.and(excepting).iter() {
                 let excepts =
                     |filter: &Filter| filter.not.iter().any(|not| not.matches(observation, Some(class)));
                 if self.filters.get(rule).is_some_and(excepts) {

@@ -36,6 +36,8 @@ pub(super) struct Shape {
 /// The rules of a shape that count per one key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Share {
+    /// All of them.
+    pub(super) mask: Mask,
     /// Rules that count distinct values, in their order.
     pub(super) distinct: Vec<usize>,
     /// Rules that count packets or octets, in their order.
@@ -68,6 +70,7 @@ impl Share {
 
     fn new(mask: Mask, rules: &Ruleset, is_source: bool) -> Self {
         let mut this = Self {
+            mask,
             least: usize::MAX,
             shortest: i64::MAX,
             several: true,

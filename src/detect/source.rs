@@ -83,6 +83,8 @@ pub(super) struct Source {
     /// Sequence number and destination port of its latest segment whose lateness was in question.
     pub(super) previous_ack: Option<(u32, u16)>,
     purge_at: u32,
+    /// No rule of this shape can fire before so many sightings more.
+    unripe: (ShapeId, u32),
 }
 
 /// The part of a sighting that changes.
@@ -131,6 +133,8 @@ pub(super) struct Counted {
 pub(super) struct Context<'a> {
     pub(super) rules: &'a Ruleset,
     pub(super) shapes: &'a Shapes,
+    /// What is counted per, by its place in [`Ruleset::keys`].
+    pub(super) key: usize,
     /// Keys the hashes of sightings, see [`Self::key_of`].
     pub(super) hasher: &'a foldhash::fast::SeedableRandomState,
 }
@@ -202,6 +206,11 @@ impl Source {
         self.incidents.retain(|other| *other != incident);
     }
 
+    /// Reads what the next packet will be compared with, so that it is near then.
+    pub(super) fn touch(&self) -> u64 {
+        self.hot.first().map_or(0, |hot| hot.key)
+    }
+
     /// How many sightings it holds.
     pub(super) fn sightings(&self) -> usize {
         self.hot.len()
@@ -230,14 +239,41 @@ impl Source {
         let key = context.key_of(share, shape, probe);
         let (fresh, repeats) = self.sight(key, share, shape, probe, hold, context);
         // A packet that repeats what counts already makes no rule fire.
-        if !repeats && self.hot.len() >= share.least {
-            let fires = |index: &usize| {
-                context.rules.rules.get(*index).is_some_and(|rule| self.fires(*index, rule, now, context))
-            };
+        if !repeats && self.is_ripe(shape) && self.hot.len() >= share.least {
             let earlier = |index: &usize| fired.is_none_or(|fired| *index < fired);
-            fired = share.distinct.iter().copied().filter(earlier).find(fires).or(fired);
+            let indices = share.distinct.iter().copied().filter(earlier);
+            fired = self.first_to_fire(indices, shape, now, context).or(fired);
         }
         Counted { fired, fresh }
+    }
+
+    /// Whether a rule of `shape` could fire with one sighting more than when it was last asked.
+    fn is_ripe(&mut self, shape: ShapeId) -> bool {
+        self.unripe.1 = self.unripe.1.saturating_sub(1);
+        self.unripe.0 != shape || self.unripe.1 == 0
+    }
+
+    /// The first of some rules to fire. Where none does, it is noted how many sightings it takes at least until one can.
+    fn first_to_fire(
+        &mut self,
+        indices: impl Iterator<Item = usize>,
+        shape: ShapeId,
+        now: i64,
+        context: Context<'_>,
+    ) -> Option<usize> {
+        let mut least = u64::from(u32::MAX);
+        for index in indices {
+            let Some(rule) = context.rules.rules.get(index) else { continue };
+            let (weight, at_most) = self.distinct(index, rule, now, context);
+            let enough = || self.members(index, rule, now, context.shapes).len() >= rule.from_at_least;
+            if weight >= rule.threshold && (rule.from_at_least <= 1 || enough()) {
+                self.unripe = (shape, 0);
+                return Some(index);
+            }
+            least = least.min(rule.threshold.saturating_sub(at_most).div_ceil(rule.most_weight()).max(1));
+        }
+        self.unripe = (shape, u32::try_from(least).unwrap_or(u32::MAX));
+        None
     }
 
     /// Notes a packet. Tells whether the wider keys are to be told, and whether it only repeats what counts for every
@@ -288,6 +324,7 @@ impl Source {
 
     /// Takes over the sightings of a member that count per the key at `key`.
     pub(super) fn take_over(&mut self, member: &Self, key: usize, context: Context<'_>) {
+        self.unripe.1 = 0;
         for (hot, cold) in member.hot.iter().zip(&member.cold) {
             let shape = context.shapes.get(cold.shape);
             let Some(share) = shape.and_then(|shape| shape.shares.get(key)) else { continue };
@@ -366,34 +403,27 @@ impl Source {
         })
     }
 
-    /// What a rule that counts distinct values comes to now, and from how many addresses.
-    fn distinct(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> (u64, usize) {
+    /// What a rule that counts distinct values comes to now, and what it would if accepted packets counted without
+    /// conditions.
+    fn distinct(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> (u64, u64) {
         let Counting::Distinct { fields, rest, .. } = rule.counting else { return (0, 0) };
         let mut values = SmallVec::<[Value; 32]>::new();
-        let mut sources = SmallVec::<[IpAddr; 8]>::new();
         for (_, cold) in self.alive(index, rule.window, now, context.shapes) {
             let value = context.value_of(fields, cold);
             let accepted = context.shapes.get(cold.shape).is_some_and(|shape| shape.accepted);
             let weight = if has_ports(cold.protocol) { rule.weight(cold.dport) } else { rest };
             values.push(Value { value, accepted, weight });
-            if rule.from_at_least > 1 {
-                sources.push(cold.saddr);
-            }
         }
         // Of equal values the one that was not accepted comes first and stays.
         values.sort_unstable_by_key(|value| (value.value, value.accepted));
         values.dedup_by_key(|value| value.value);
         let closed = values.iter().filter(|value| !value.accepted).count();
-        let counts = |value: &&Value| !value.accepted || closed >= rule.closed_at_least;
-        let weight = values.iter().filter(counts).map(|value| u64::from(value.weight)).sum();
-        sources.sort_unstable();
-        sources.dedup();
-        (weight, sources.len().max(1))
-    }
-
-    fn fires(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> bool {
-        let (weight, sources) = self.distinct(index, rule, now, context);
-        weight >= rule.threshold && sources >= rule.from_at_least
+        let sum = |counts: &dyn Fn(&Value) -> bool| {
+            values.iter().filter(|value| counts(value)).map(|value| u64::from(value.weight)).sum()
+        };
+        let all = sum(&|_| true);
+        let counted = if closed >= rule.closed_at_least { all } else { sum(&|value| !value.accepted) };
+        (counted, all)
     }
 
     /// The incident that a rule's count amounts to, and the addresses that contributed.
@@ -456,6 +486,7 @@ impl Source {
         } else {
             Mask::of(index)
         };
+        self.unripe.1 = 0;
         self.rates.retain(|(of, _)| !emptied.contains(usize::from(*of)));
         let mut at = 0;
         while let Some(cold) = self.cold.get_mut(at) {
@@ -489,7 +520,8 @@ impl Source {
         for at in order {
             let (Some(hot), Some(cold)) = (self.hot.get(at), self.cold.get(at)) else { continue };
             let Some(shape) = context.shapes.get(cold.shape) else { continue };
-            for index in shape.mask.iter() {
+            let Some(share) = shape.shares.get(context.key) else { continue };
+            for index in share.mask.iter() {
                 let Some(rule) = context.rules.rules.get(index) else { continue };
                 if now - hot.last >= rule.window {
                     continue;
@@ -530,7 +562,8 @@ impl Source {
         let mut rules = Mask::default();
         for (hot, cold) in self.hot.iter().zip(&self.cold) {
             let Some(shape) = context.shapes.get(cold.shape) else { continue };
-            for index in shape.mask.iter() {
+            let Some(share) = shape.shares.get(context.key) else { continue };
+            for index in share.mask.iter() {
                 if context.rules.rules.get(index).is_some_and(|rule| now - hot.last < rule.window) {
                     rules.insert(index);
                     seen.note(cold.first, stamp(hot.last));

@@ -57,7 +57,8 @@ struct Entry<V> {
 /// Entries of `V` by [`SourceKey`].
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    index: HashTable<u32>,
+    /// Half of each hash, and the place: so that a look-up touches the right entry alone.
+    index: HashTable<(u32, u32)>,
     entries: Vec<Option<Entry<V>>>,
     free: Vec<u32>,
     hand: usize,
@@ -73,6 +74,11 @@ pub(super) trait Pinned {
 
 fn hash(hasher: &SeedableRandomState, key: &Packed) -> u64 {
     hasher.hash_one(key)
+}
+
+/// The half of a hash that a hash table does not choose its slots by.
+fn upper(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 impl<V: Pinned> Table<V> {
@@ -99,12 +105,21 @@ impl<V: Pinned> Table<V> {
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
         let key = Packed::new(key);
-        let same = |&at: &u32| {
-            self.entries
-                .get(at as usize)
-                .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.key == key))
+        let of_key = hash(&self.hasher, &key);
+        let same = |&(half, at): &(u32, u32)| {
+            half == upper(of_key) && self.entry(at).is_some_and(|entry| entry.key == key)
         };
-        self.index.find(hash(&self.hasher, &key), same).map(|&at| Place(at))
+        self.index.find(of_key, same).map(|&(_, at)| Place(at))
+    }
+
+    fn entry(&self, at: u32) -> Option<&Entry<V>> {
+        self.entries.get(at as usize)?.as_ref()
+    }
+
+    /// Where a key probably is, without a look at the entry.
+    pub(super) fn guess(&self, key: &SourceKey) -> Option<Place> {
+        let of_key = hash(&self.hasher, &Packed::new(key));
+        self.index.find(of_key, |(half, _)| *half == upper(of_key)).map(|&(_, at)| Place(at))
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&V> {
@@ -146,7 +161,8 @@ impl<V: Pinned> Table<V> {
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         };
         let Self { index, entries, hasher, .. } = self;
-        index.insert_unique(hash(hasher, &key), at, |&other| {
+        let of_key = hash(hasher, &key);
+        index.insert_unique(of_key, (upper(of_key), at), |&(_, other)| {
             entries.get(other as usize).and_then(Option::as_ref).map_or(0, |entry| hash(hasher, &entry.key))
         });
         (Place(at), gone)
@@ -155,7 +171,7 @@ impl<V: Pinned> Table<V> {
     /// Takes an entry out.
     pub(super) fn remove(&mut self, place: Place) -> Option<V> {
         let entry = self.entries.get_mut(place.0 as usize)?.take()?;
-        if let Ok(found) = self.index.find_entry(hash(&self.hasher, &entry.key), |&at| at == place.0) {
+        if let Ok(found) = self.index.find_entry(hash(&self.hasher, &entry.key), |&(_, at)| at == place.0) {
             found.remove();
         }
         self.free.push(place.0);

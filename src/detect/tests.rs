@@ -11,7 +11,6 @@ use super::key::Widths;
 use super::rate::Rate;
 use super::rule::Rule;
 use super::{Capacity, Detector, Ruleset, Seed};
-use crate::address::never_a_host;
 use crate::config::rules::load;
 use crate::filter::Class;
 use crate::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
@@ -19,7 +18,6 @@ use crate::time::Stamp;
 
 fn surroundings() -> Surroundings {
     Surroundings {
-        nobody: never_a_host().into_iter().collect(),
         protected: ["203.0.113.5/32".parse().unwrap()].into_iter().collect(),
         broadcasts: ["203.0.113.255/32".parse().unwrap()].into_iter().collect(),
         services: super::class::Ports::new(&[(protocol::TCP, 443..=443), (protocol::UDP, 51820..=51820)]),

@@ -8,6 +8,7 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -120,6 +121,11 @@ impl Engine {
             full: false,
             crowded: false,
         }
+    }
+
+    /// Prepares for packets of these sources, which are about to be taken in: see [`Detector::anticipate`].
+    pub fn anticipate(&self, sources: impl Iterator<Item = IpAddr>) {
+        self.detector.anticipate(sources);
     }
 
     /// Takes in one packet. Time must not go back.

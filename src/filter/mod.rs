@@ -78,6 +78,22 @@ impl Class {
     }
 }
 
+impl Class {
+    /// Whether packets of an IP protocol can be of this class.
+    #[must_use]
+    pub fn may_be(self, protocol: u8) -> bool {
+        use crate::packet::protocol as p;
+        match self {
+            Self::Bogus | Self::Null | Self::Fin | Self::Xmas | Self::Finack | Self::Ack | Self::Syn => {
+                protocol == p::TCP
+            }
+            Self::Udp | Self::Trace => matches!(protocol, p::UDP | p::UDPLITE),
+            Self::Echo | Self::Probe | Self::Smurf => matches!(protocol, p::ICMP | p::ICMPV6),
+            Self::Proto | Self::Fragment => true,
+        }
+    }
+}
+
 /// A conjunction: every part that is present must hold. An empty list is a part that is absent, the values of a
 /// list are alternatives. A part that asks for what a packet does not have (the port of an ICMP message, the DF bit of
 /// IPv6) does not match it.
@@ -138,6 +154,14 @@ impl Filter {
             && one_holds(&self.iif, |name| is_named(observation.iif, name))
             && one_holds(&self.oif, |name| is_named(observation.oif, name))
             && !self.not.iter().any(|filter| filter.matches(observation, class))
+    }
+
+    /// Whether any packet of a class and verdict could match, as far as those say.
+    #[must_use]
+    pub fn may_match(&self, class: Class, verdict: Verdict) -> bool {
+        one_holds(&self.class, |wanted| *wanted == class)
+            && one_holds(&self.verdict, |wanted| *wanted == verdict)
+            && one_holds(&self.protocol, |protocol| class.may_be(*protocol))
     }
 
     /// The parts that the packet alone decides.

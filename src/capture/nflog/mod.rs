@@ -134,19 +134,19 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Reads what waits and hands each packet to `each`; returns when nothing is left or after a bounded number of
+    /// Reads what waits and hands each packet to `receiver`; returns when nothing is left or after a bounded number of
     /// datagrams. Never blocks. Call it until [`Progress::Drained`] before the first poll too: packets may have come
     /// while groups were still being bound.
     ///
     /// # Errors
     /// Only what makes the socket unusable; losses and malformed messages are counted.
-    pub fn receive(&mut self, each: &mut impl FnMut(Delivery<'_>)) -> io::Result<Progress> {
+    pub fn receive(&mut self, receiver: &mut impl Receiver) -> io::Result<Progress> {
         for datagram in self.early.drain(..) {
-            self.counts.datagram(&datagram, each);
+            self.counts.datagram(&datagram, receiver);
         }
         for _ in 0..BUDGET {
             match receive(&self.socket, &mut self.buffer, &mut self.counts)? {
-                Some(datagram) => self.counts.datagram(datagram, each),
+                Some(datagram) => self.counts.datagram(datagram, receiver),
                 None => return Ok(Progress::Drained),
             }
         }
@@ -231,6 +231,24 @@ fn receive<'a>(socket: &Socket, buffer: &'a mut [u8], counts: &mut Counts) -> io
     Ok(buffer.get(..length))
 }
 
+/// Takes packets as they come.
+pub trait Receiver {
+    /// These are about to come, together: the kernel has put several into one datagram. Whom that does not help need do
+    /// nothing.
+    fn announce(&mut self, packets: &mut dyn Iterator<Item = Delivery<'_>>) {
+        let _ = packets;
+    }
+
+    /// One has come.
+    fn packet(&mut self, delivery: Delivery<'_>);
+}
+
+impl<F: FnMut(Delivery<'_>)> Receiver for F {
+    fn packet(&mut self, delivery: Delivery<'_>) {
+        self(delivery);
+    }
+}
+
 /// What receiving counts.
 #[derive(Debug, Default)]
 struct Counts {
@@ -240,7 +258,14 @@ struct Counts {
 }
 
 impl Counts {
-    fn datagram(&mut self, datagram: &[u8], each: &mut impl FnMut(Delivery<'_>)) {
+    fn datagram(&mut self, datagram: &[u8], receiver: &mut impl Receiver) {
+        let mut packets = parse(datagram).filter_map(|event| match event {
+            Event::Packet(delivery) => Some(delivery),
+            _ => None,
+        });
+        if packets.clone().nth(1).is_some() {
+            receiver.announce(&mut packets);
+        }
         for event in parse(datagram) {
             match event {
                 Event::Packet(delivery) => {
@@ -252,7 +277,7 @@ impl Counts {
                             continue;
                         }
                     }
-                    each(delivery);
+                    receiver.packet(delivery);
                 }
                 Event::Overrun => self.overruns += 1,
                 Event::Answer { errno: 0, .. } => {}

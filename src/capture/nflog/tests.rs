@@ -183,7 +183,7 @@ fn losses_are_counted_from_the_first_packet_on() {
     let mut counts = counting(&[100]);
     let mut seen = 0;
     for sequence in [2, 3, 7] {
-        counts.datagram(&packet(Some(sequence), |_| {}), &mut |_| seen += 1);
+        counts.datagram(&packet(Some(sequence), |_| {}), &mut |_: Delivery<'_>| seen += 1);
     }
     let expected = GroupStatistics { group: 100, packets: 3, lost: 2 + 3 };
     assert_eq!((seen, counts.groups[0].statistics), (3, expected));
@@ -201,7 +201,7 @@ fn a_number_that_goes_back_is_no_loss() {
 #[test]
 fn a_packet_of_a_group_nobody_bound_is_counted_and_not_delivered() {
     let mut counts = counting(&[5]);
-    counts.datagram(&packet(Some(0), |_| {}), &mut |_| panic!("delivered"));
+    counts.datagram(&packet(Some(0), |_| {}), &mut |_: Delivery<'_>| panic!("delivered"));
     assert_eq!((counts.malformed, counts.groups[0].statistics.packets), (1, 0));
 }
 

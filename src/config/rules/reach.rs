@@ -179,14 +179,6 @@ fn weight(weights: &Weights, port: u16) -> u8 {
 
 /// Whether a packet of a protocol can match, as far as the protocol and the classes say.
 fn allows(filter: &Filter, number: u8) -> bool {
-    let of_class = |class: &Class| match class {
-        Class::Bogus | Class::Null | Class::Fin | Class::Xmas | Class::Finack | Class::Ack | Class::Syn => {
-            number == protocol::TCP
-        }
-        Class::Udp | Class::Trace => matches!(number, protocol::UDP | protocol::UDPLITE),
-        Class::Echo | Class::Probe | Class::Smurf => matches!(number, protocol::ICMP | protocol::ICMPV6),
-        Class::Proto | Class::Fragment => true,
-    };
     (filter.protocol.is_empty() || filter.protocol.contains(&number))
-        && (filter.class.is_empty() || filter.class.iter().any(of_class))
+        && (filter.class.is_empty() || filter.class.iter().any(|class| class.may_be(number)))
 }

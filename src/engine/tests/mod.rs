@@ -28,11 +28,9 @@ struct World {
 }
 
 fn settings() -> Settings {
-    let nobody = || never_a_host().into_iter().collect();
     let gateway: IpNet = "192.0.2.1/32".parse().unwrap();
     Settings {
         surroundings: Surroundings {
-            nobody: nobody(),
             protected: [gateway].into_iter().collect(),
             services: Ports::new(&[(protocol::TCP, 443..=443)]),
             ..Surroundings::default()
@@ -43,7 +41,7 @@ fn settings() -> Settings {
         },
         policy: Policy::default(),
         shield: Shield {
-            nobody: nobody(),
+            nobody: never_a_host().into_iter().collect(),
             protected: [gateway].into_iter().collect(),
             allow: ["198.51.100.0/24".parse().unwrap()].into_iter().collect(),
         },
