@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Options;
+use crate::detect::memory::{self, Progress};
 use crate::engine::Engine;
 use crate::store::keeper::Keeper;
 use crate::store::{self, Opened, Store};
@@ -24,6 +25,8 @@ const AT_MOST: Duration = Duration::from_secs(20);
 pub(super) struct Memory {
     keeper: Keeper,
     save_at: Duration,
+    /// How far the next snapshot is, and what is in it so far.
+    snapshot: Option<(Progress, Vec<memory::Memory>)>,
 }
 
 /// Where the state is kept: the service manager's state directory, or one of this instance.
@@ -60,7 +63,7 @@ impl Memory {
         };
         recall(&store, &directory, engine, now, &mut alarms);
         match Keeper::start(store) {
-            Ok(keeper) => (Some(Self { keeper, save_at: now.boot + EVERY }), alarms),
+            Ok(keeper) => (Some(Self { keeper, save_at: now.boot + EVERY, snapshot: None }), alarms),
             Err(error) => {
                 warn!("cannot start the thread of the state database, so it stays as it is: {error}");
                 (None, alarms)
@@ -68,9 +71,9 @@ impl Memory {
         }
     }
 
-    /// Boot time at which [`Self::save_when_due`] has something to do.
+    /// Boot time at which [`Self::go_on`] has something to do.
     pub(super) const fn next_deadline(&self) -> Duration {
-        self.save_at
+        if self.snapshot.is_some() { Duration::ZERO } else { self.save_at }
     }
 
     /// What people must hear since the last time.
@@ -78,16 +81,25 @@ impl Memory {
         self.keeper.alarms()
     }
 
-    pub(super) fn save_when_due(&mut self, engine: &Engine, now: Stamp) {
-        if self.save_at <= now.boot {
-            self.save(engine, now);
-        }
+    /// Has what counts from now on written soon: a snapshot that was begun is begun anew.
+    pub(super) fn save(&mut self) {
+        self.snapshot = Some(Default::default());
     }
 
-    /// Has what counts now written, without waiting for that.
-    pub(super) fn save(&mut self, engine: &Engine, now: Stamp) {
+    /// Takes the next part of a snapshot, if one is due or begun, and has it written when it is whole: packets that came
+    /// meanwhile are read between two parts.
+    pub(super) fn go_on(&mut self, engine: &Engine, now: Stamp) {
+        if self.save_at <= now.boot {
+            self.snapshot.get_or_insert_default();
+        }
+        let Some((progress, memories)) = &mut self.snapshot else { return };
+        if let Some(next) = engine.remember_part(*progress, now, memories) {
+            *progress = next;
+            return;
+        }
         self.save_at = now.boot + EVERY;
-        if !self.keeper.save(engine.remember(now), now) {
+        let (_, memories) = self.snapshot.take().unwrap_or_default();
+        if !self.keeper.save(memories, now) {
             warn!("the disk is slow: the state database is still being written");
         }
     }

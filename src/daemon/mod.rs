@@ -348,7 +348,7 @@ impl Daemon {
             self.latest.alarm(what, self.loaded.config.mode);
         }
         if let Some(memory) = &mut self.memory {
-            memory.save_when_due(&self.engine, now);
+            memory.go_on(&self.engine, now);
             memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
         self.engine.advance(now, &mut self.actions);
@@ -496,7 +496,7 @@ impl Daemon {
             self.carry_out();
         }
         if let Some(memory) = &mut self.memory {
-            memory.save(&self.engine, clock::now());
+            memory.save();
         }
         Ok(())
     }

@@ -16,9 +16,10 @@ use foldhash::{HashMap, HashMapExt as _};
 use super::Detector;
 use super::key::SourceKey;
 use super::probe::{Probe, Sighting, nanoseconds};
-use super::ruleset::{Counting, Ruleset, SOURCE_KEY};
+use super::rule::Key;
+use super::ruleset::{Compiled, Counting, Ruleset, SOURCE_KEY};
 use super::select::Mask;
-use super::shape::ShapeId;
+use super::shape::{Shape, ShapeId};
 use super::source::Context;
 use super::tool::Marks;
 use crate::filter::Class;
@@ -30,19 +31,19 @@ pub const LONG_WINDOW: Duration = Duration::from_secs(3_600);
 /// Whose sighting it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
-    /// A source that came back.
-    Source,
     /// A source with this packet alone.
     Newcomer,
-    /// A prefix, or a pair of source and destination.
-    Group,
-    /// One of these with this packet alone.
+    /// A source that came back.
+    Source,
+    /// A prefix, or a pair of source and destination, with this packet alone.
     LoneGroup,
+    /// One of these that came back.
+    Group,
 }
 
 impl Holder {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Source, Self::Newcomer, Self::Group, Self::LoneGroup];
+    /// All of them. Who comes back while they are gone through, in this order, is met twice rather than never.
+    pub const ALL: [Self; 4] = [Self::Newcomer, Self::Source, Self::LoneGroup, Self::Group];
 
     const fn is_group(self) -> bool {
         matches!(self, Self::Group | Self::LoneGroup)
@@ -105,43 +106,83 @@ pub(super) struct Remembered {
     pub(super) shape: ShapeId,
 }
 
+/// How far a detector has been gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The place in [`Holder::ALL`], each of which has a table of its own.
+    table: usize,
+    place: usize,
+}
+
+/// How many places of a table are gone through at a time: a millisecond or two where each has twenty sightings.
+const PART: usize = 256;
+
 impl Detector {
     /// What counts `now` for rules whose windows are `at_least` so long.
     #[must_use]
     pub fn remember(&self, now: Stamp, at_least: Duration) -> Vec<Memory> {
-        let at_least = i64::try_from(at_least.as_nanos()).unwrap_or(i64::MAX);
-        let long: Mask = (self.rules.rules.iter().enumerate())
-            .filter(|(_, rule)| rule.window >= at_least && matches!(rule.counting, Counting::Distinct { .. }))
-            .map(|(index, _)| index)
-            .collect();
-        if long.is_empty() {
-            return Vec::new();
-        }
-        let mut names = HashMap::new();
-        let mut memories = Vec::new();
-        for (population, tracked, alone) in [
-            (&self.sources, Holder::Source, Holder::Newcomer),
-            (&self.groups, Holder::Group, Holder::LoneGroup),
-        ] {
-            for (key, kept, is_alone) in population.kept() {
-                let Some(shape) = self.shapes.get(kept.shape) else { continue };
-                let age = nanoseconds(now).saturating_sub(kept.last);
-                let counts = shape.mask.and(&long).iter().filter(|&index| {
-                    self.rules.rules.get(index).is_some_and(|rule| {
-                        age < rule.window && (rule.key != SOURCE_KEY || tracked == Holder::Source)
-                    })
-                });
-                let mask: Mask = counts.collect();
-                if mask.is_empty() {
-                    continue;
-                }
-                let rules = names.entry(mask).or_insert_with(|| self.rules.ids(mask)).clone();
-                let holder = if is_alone { alone } else { tracked };
-                let last_us = now.wall_us.saturating_sub(age / 1_000);
-                memories.push(memory(holder, key, rules, (shape.class, shape.accepted), &kept, last_us));
-            }
+        let (mut memories, mut from) = (Vec::new(), Some(Progress::default()));
+        while let Some(progress) = from {
+            from = self.remember_part(progress, now, at_least, &mut memories);
         }
         memories
+    }
+
+    /// As [`Self::remember`], a part of it from `from` on, so that packets need not wait for the whole. Tells where the next
+    /// part begins. A packet may be in two parts when its source is seen again in between; its value counts once.
+    pub fn remember_part(
+        &self,
+        from: Progress,
+        now: Stamp,
+        at_least: Duration,
+        memories: &mut Vec<Memory>,
+    ) -> Option<Progress> {
+        let Progress { table, place } = from;
+        let holder = *Holder::ALL.get(table)?;
+        let long = self.rules.long(at_least);
+        if long.is_empty() {
+            return None;
+        }
+        let population = if holder.is_group() { &self.groups } else { &self.sources };
+        let places = place..place + PART;
+        let mut names = HashMap::new();
+        let note = |(key, kept)| memories.extend(self.memory(holder, key, &kept, &long, now, &mut names));
+        if holder.is_alone() {
+            population.newcomers_within(places.clone()).for_each(note);
+        } else {
+            population.tracked_within(places.clone()).for_each(note);
+        }
+        if places.end < population.places(holder.is_alone()) {
+            return Some(Progress { table, place: places.end });
+        }
+        (table + 1 < Holder::ALL.len()).then_some(Progress { table: table + 1, place: 0 })
+    }
+
+    /// A sighting as far as it counts now for the rules of `long`.
+    fn memory(
+        &self,
+        holder: Holder,
+        key: SourceKey,
+        kept: &Remembered,
+        long: &Mask,
+        now: Stamp,
+        names: &mut HashMap<Mask, Arc<[Arc<str>]>>,
+    ) -> Option<Memory> {
+        let shape = self.shapes.get(kept.shape)?;
+        let age = nanoseconds(now).saturating_sub(kept.last);
+        let counts = |index: &usize| {
+            self.rules
+                .rules
+                .get(*index)
+                .is_some_and(|rule| age < rule.window && (rule.key != SOURCE_KEY || !holder.is_group()))
+        };
+        let mask: Mask = shape.mask.and(long).iter().filter(counts).collect();
+        if mask.is_empty() {
+            return None;
+        }
+        let rules = Arc::clone(names.entry(mask).or_insert_with(|| self.rules.ids(mask)));
+        let last_us = now.wall_us.saturating_sub(age / 1_000);
+        Some(memory(holder, key, rules, (shape.class, shape.accepted), kept, last_us))
     }
 
     /// Takes back what an earlier process remembered, as far as it counts for rules of today. Nothing fires: a rule fires on
@@ -161,14 +202,11 @@ impl Detector {
             }
             let Some(shape) = self.shapes.of(mask, memory.class, memory.accepted, &rules) else { continue };
             let kept = kept(memory, shape, age, now);
-            let context = Context { rules: &rules, shapes: &self.shapes, hasher: &self.values };
-            let (population, at) = if memory.holder.is_group() {
-                let others = self.shapes.get(shape).and_then(|shape| shape.others.first());
-                (&mut self.groups, others.copied().unwrap_or(SOURCE_KEY))
-            } else {
-                (&mut self.sources, SOURCE_KEY)
-            };
-            population.take_back(&memory.key, at, kept, memory.holder.is_alone(), nanoseconds(now), context);
+            let at = self.shapes.get(shape).and_then(|shape| rules.place_of(memory, shape));
+            let Some(at) = at else { continue };
+            let population = if memory.holder.is_group() { &mut self.groups } else { &mut self.sources };
+            let context = Context { rules: &rules, shapes: &self.shapes, key: at, hasher: &self.values };
+            population.take_back(&memory.key, kept, memory.holder.is_alone(), nanoseconds(now), context);
         }
     }
 }
@@ -232,8 +270,33 @@ fn kept(memory: &Memory, shape: ShapeId, age: i64, now: Stamp) -> Remembered {
 }
 
 impl Ruleset {
+    /// The rules that count values within windows of `at_least` so long.
+    fn long(&self, at_least: Duration) -> Mask {
+        let at_least = i64::try_from(at_least.as_nanos()).unwrap_or(i64::MAX);
+        let long =
+            |rule: &Compiled| rule.window >= at_least && matches!(rule.counting, Counting::Distinct { .. });
+        self.rules.iter().enumerate().filter(|(_, rule)| long(rule)).map(|(index, _)| index).collect()
+    }
+
     fn ids(&self, mask: Mask) -> Arc<[Arc<str>]> {
         mask.iter().filter_map(|index| self.rules.get(index)).map(|rule| Arc::from(&*rule.id)).collect()
+    }
+
+    /// The place of the key that something remembered is counted per.
+    fn place_of(&self, memory: &Memory, shape: &Shape) -> Option<usize> {
+        let SourceKey { net, zone } = memory.key;
+        let is_of = |key: &Key| match key {
+            Key::Source => false,
+            Key::Pair => zone != 0,
+            Key::Prefix { ipv4, ipv6 } => {
+                let length = if net.addr().is_ipv4() { ipv4 } else { ipv6 };
+                zone == 0 && *length == Some(net.prefix_len())
+            }
+        };
+        if !memory.holder.is_group() {
+            return Some(SOURCE_KEY);
+        }
+        shape.others.iter().copied().find(|&at| self.keys.get(at).is_some_and(is_of))
     }
 
     /// Whether what is remembered, so many nanoseconds old, still counts for a rule.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::class::Surroundings;
 use super::key::Widths;
-use super::memory::{Holder, LONG_WINDOW, Memory};
+use super::memory::{Holder, LONG_WINDOW, Memory, Progress};
 use super::tests::{observed, tcp};
 use super::{Capacity, Detector, Effect, Ruleset, Seed};
 use crate::config::rules::load;
@@ -269,4 +269,33 @@ fn rules_with_short_windows_and_sums_are_not_remembered() {
     let ids = |memory: &Memory| memory.rules.iter().map(Arc::clone).collect::<Vec<_>>();
     let all = detector.remember(at(5_001_000, BOOTED), Duration::ZERO);
     assert!(all.iter().all(|memory| ids(memory) == [Arc::from("short")]));
+}
+
+#[test]
+fn what_is_remembered_in_parts_is_the_same_whole_whoever_comes_in_between() {
+    let mut detector = detector(PORTS);
+    for host in 0..=255 {
+        probe(&mut detector, host, 22, 5_000_000);
+        probe(&mut detector, host, 23 + u16::from(host % 2), 5_000_000);
+    }
+    for net in 0..20_000_u16 {
+        let [high, low] = net.to_be_bytes();
+        let saddr = IpAddr::from([198, 18, high, low]);
+        let _ = detector
+            .observe(&observed(Packet { saddr, ..tcp(40000, 22, TcpFlags::SYN) }), at(5_000_001, BOOTED));
+    }
+    let now = at(5_000_002, BOOTED);
+    let whole = detector.remember(now, LONG_WINDOW);
+    assert_eq!(whole.len(), 512 + 20_000);
+    let (mut parts, mut memories, mut from) = (0, Vec::new(), Some(Progress::default()));
+    while let Some(progress) = from {
+        from = detector.remember_part(progress, now, LONG_WINDOW, &mut memories);
+        // The second packet of one of the many.
+        let saddr = IpAddr::from([198, 18, 0, parts]);
+        let _ = detector.observe(&observed(Packet { saddr, ..tcp(40000, 25, TcpFlags::SYN) }), now);
+        parts += 1;
+    }
+    assert!(parts > 5, "in more than one go");
+    let first_packets = memories.iter().filter(|memory| memory.dport == 22).map(|memory| memory.saddr);
+    assert_eq!(first_packets.collect::<std::collections::BTreeSet<_>>().len(), 256 + 20_000);
 }

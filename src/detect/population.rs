@@ -5,6 +5,7 @@
 //! sources with one packet each never reach those that have come back.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
 use smallvec::SmallVec;
@@ -213,20 +214,33 @@ impl Population {
         place
     }
 
-    /// All that is kept, whose it is, and whether it is all that is known of whom.
-    pub(super) fn kept(&self) -> impl Iterator<Item = (SourceKey, Remembered, bool)> {
-        let tracked = self.tracked.iter();
-        let tracked = tracked.flat_map(|(key, source)| source.kept().map(move |kept| (key, kept, false)));
-        let newcomers = self.newcomers.iter();
-        tracked.chain(newcomers.filter_map(|(key, newcomer)| newcomer.kept().map(|kept| (key, kept, true))))
+    /// What is kept of those that came back, at some places of their table.
+    pub(super) fn tracked_within(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (SourceKey, Remembered)> {
+        let tracked = self.tracked.within(places);
+        tracked.flat_map(|(key, source)| source.kept().map(move |kept| (key, kept)))
     }
 
-    /// Takes back what was kept before, of somebody who had done nothing else if `alone`. `at` is the place of the key
-    /// that it counts per.
+    /// The same of those seen once.
+    pub(super) fn newcomers_within(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (SourceKey, Remembered)> {
+        let newcomers = self.newcomers.within(places);
+        newcomers.filter_map(|(key, newcomer)| Some((key, newcomer.kept()?)))
+    }
+
+    /// How many places the table of either has.
+    pub(super) fn places(&self, newcomers: bool) -> usize {
+        if newcomers { self.newcomers.places() } else { self.tracked.places() }
+    }
+
+    /// Takes back what was kept before, of somebody who had done nothing else if `alone`.
     pub(super) fn take_back(
         &mut self,
         key: &SourceKey,
-        at: usize,
         kept: Remembered,
         alone: bool,
         now: i64,
@@ -238,12 +252,13 @@ impl Population {
             self.newcomers.insert(*key, Newcomer::of(kept));
             return;
         }
-        let Some(share) = context.shapes.get(kept.shape).and_then(|shape| shape.shares.get(at)) else {
+        let Some(share) = context.shapes.get(kept.shape).and_then(|shape| shape.shares.get(context.key))
+        else {
             return;
         };
         let place = tracked.unwrap_or_else(|| {
             let newcomer = newcomer.and_then(|place| self.newcomers.remove(place));
-            self.track(key, at, newcomer, context)
+            self.track(key, context.key, newcomer, context)
         });
         self.changing(place, |source| source.take_back(share, &kept, now, context));
     }

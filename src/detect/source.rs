@@ -359,6 +359,7 @@ impl Source {
     /// Takes back what was kept of it before; time may have gone on by then.
     pub(super) fn take_back(&mut self, share: &Share, kept: &Remembered, now: i64, context: Context<'_>) {
         let Remembered { sighting: Sighting { first, probe, packets, bytes }, last, shape } = *kept;
+        self.unripe.1 = 0;
         let key = context.key_of(share, shape, &probe);
         let packets = u32::try_from(packets).unwrap_or(u32::MAX);
         if let Some(at) = self.hot.iter().position(|hot| hot.key == key) {

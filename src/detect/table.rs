@@ -6,6 +6,7 @@
 
 use std::hash::BuildHasher;
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
@@ -138,8 +139,15 @@ impl<V: Pinned> Table<V> {
         self.at_mut(place)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &V)> {
-        self.entries.iter().flatten().map(|entry| (entry.key.key(), &entry.value))
+    /// The entries at `places`, whether there are so many or not.
+    pub(super) fn within(&self, places: Range<usize>) -> impl Iterator<Item = (SourceKey, &V)> {
+        let entries = self.entries.iter().take(places.end).skip(places.start);
+        entries.flatten().map(|entry| (entry.key.key(), &entry.value))
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {

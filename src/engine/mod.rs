@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use crate::decide::{Deed, Evidence, Ledger, Measure, Policy, Shield, Shielded, Standing, State};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
-use crate::detect::memory::{LONG_WINDOW, Memory};
+use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
 use crate::detect::{Capacity, Detector, Effect, Finding, Grounds, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
@@ -230,6 +230,11 @@ impl Engine {
     #[must_use]
     pub fn remember(&self, now: Stamp) -> Vec<Memory> {
         self.detector.remember(now, LONG_WINDOW)
+    }
+
+    /// A part of it: see [`Detector::remember_part`].
+    pub fn remember_part(&self, from: Progress, now: Stamp, memories: &mut Vec<Memory>) -> Option<Progress> {
+        self.detector.remember_part(from, now, LONG_WINDOW, memories)
     }
 
     /// Takes back what [`Self::remember`] gave an earlier process.

@@ -143,6 +143,9 @@ fn replace(
     let mut insert = transaction.prepare(INSERT)?;
     let mut names: HashMap<Arc<[Arc<str>]>, String> = HashMap::new();
     for (fingerprint, memory) in changed {
+        if rows.contains_key(&fingerprint) {
+            continue;
+        }
         let rules = names.entry(Arc::clone(&memory.rules)).or_insert_with(|| memory.rules.join(" "));
         insert.execute(params![
             word(memory.holder),
