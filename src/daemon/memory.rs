@@ -11,7 +11,7 @@ use super::Options;
 use crate::detect::memory::{self, Progress};
 use crate::engine::Engine;
 use crate::store::keeper::Keeper;
-use crate::store::{self, Opened, Store};
+use crate::store::{self, Opened, Store, StoreError};
 use crate::time::Stamp;
 
 /// A process that is killed forgets at most this much of what it saw. A slow scan sends a handful of packets in that time.
@@ -52,11 +52,17 @@ impl Memory {
         let Opened { store, mut alarms } = match Store::open(&directory.join(store::FILE), now.into()) {
             Ok(opened) => opened,
             Err(error) => {
+                let directory = directory.display();
+                let remedy = match &error {
+                    StoreError::Taken => String::new(),
+                    _ => format!(
+                        "; for it to be kept, make {directory} a directory of the user that nfban runs as \
+                         (StateDirectory=nfban in the unit) and restart nfban"
+                    ),
+                };
                 warn!(
-                    "cannot open the state database in {directory}: {error}; a restart will forget what is counted of slow \
-                     scans; for it to be kept, make {directory} a directory of the user that nfban runs as \
-                     (StateDirectory=nfban in the unit) and restart nfban",
-                    directory = directory.display()
+                    "cannot open the state database in {directory}: {error}. A restart will forget what is counted of \
+                     slow scans{remedy}"
                 );
                 return (None, Vec::new());
             }

@@ -12,13 +12,15 @@ mod sightings;
 mod tests;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use self::sightings::Written;
 use crate::time::Wall;
@@ -45,6 +47,9 @@ pub enum StoreError {
     /// The system does not let us.
     #[error(transparent)]
     System(#[from] io::Error),
+    /// Each of two would take the other's rows for its own old ones.
+    #[error("another nfban has it; give this one a state directory of its own, as `--instance NAME` does")]
+    Taken,
 }
 
 impl StoreError {
@@ -63,6 +68,9 @@ pub struct Store {
     /// Whether a newer version wrote it, so that this one must not.
     foreign: bool,
     written: Written,
+    /// Held while the database is: a lock on its directory. SQLite's own are held for as long as a transaction, so that
+    /// others can read.
+    _lock: File,
 }
 
 /// A database, and what people must hear of how it was opened.
@@ -80,67 +88,79 @@ impl Store {
     /// time being `now`) and a fresh one begun.
     ///
     /// # Errors
-    /// When there is no such directory, no permission, or no space.
+    /// When there is no such directory, no permission, or no space, or another process has it open.
     pub fn open(path: &Path, now: Wall) -> Result<Opened, StoreError> {
         Self::open_with(path, now, UPGRADES)
     }
 
     fn open_with(path: &Path, now: Wall, upgrades: &[&str]) -> Result<Opened, StoreError> {
+        let lock = lock(path)?;
         let mut alarms = Vec::new();
-        let store = match Self::try_open(path, upgrades, &mut alarms) {
+        let (connection, foreign) = match try_open(path, upgrades, &mut alarms) {
             Err(error) if error.is_damage() => {
                 alarms.push(set_aside(path, now, &error)?);
-                Self::try_open(path, upgrades, &mut alarms)?
+                try_open(path, upgrades, &mut alarms)?
             }
             opened => opened?,
         };
+        let written = Written::default();
+        let store = Self { path: path.to_owned(), connection, foreign, written, _lock: lock };
         Ok(Opened { store, alarms })
-    }
-
-    fn try_open(path: &Path, upgrades: &[&str], alarms: &mut Vec<String>) -> Result<Self, StoreError> {
-        // SQLite gives its other files the mode of this one.
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        let store = |connection, foreign| Self {
-            path: path.to_owned(),
-            connection,
-            foreign,
-            written: Written::default(),
-        };
-        let known = upgrades.len();
-        // Whether it is newer is asked without the right to write: even to open it for writing may change it.
-        let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let version = version(&reader)?;
-        if version > known {
-            alarms.push(format!(
-                "{} is of a newer nfban (schema {version}; this one knows {known}): it is read and not written, so what is \
-                 counted now is forgotten at the next stop; install the newer nfban, or move the file away",
-                path.display()
-            ));
-            return Ok(store(reader, true));
-        }
-        drop(reader);
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // With a log that is written ahead a commit is one append, readers do not wait, and a process that is killed loses
-        // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds, and
-        // leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
-        if version < known {
-            upgrade(&mut connection, path, version, upgrades)?;
-        }
-        Ok(store(connection, false))
     }
 
     /// Closes a damaged file, puts it aside and begins a fresh one. Tells what to alarm people with.
     fn renew(&mut self, now: Wall, cause: &StoreError) -> Result<Vec<String>, StoreError> {
-        let damaged = std::mem::replace(&mut self.connection, Connection::open_in_memory()?);
-        // What closing it might still write is of no use.
-        drop(damaged);
+        // Closed first: what that may still write belongs to the damaged file.
+        drop(std::mem::replace(&mut self.connection, Connection::open_in_memory()?));
         let mut alarms = vec![set_aside(&self.path, now, cause)?];
-        *self = Self::try_open(&self.path, UPGRADES, &mut alarms)?;
+        (self.connection, self.foreign) = try_open(&self.path, UPGRADES, &mut alarms)?;
+        self.written = Written::default();
         Ok(alarms)
     }
+}
+
+/// Keeps others away from the directory of `path` until it is dropped.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let directory = File::open(path.parent().unwrap_or(path))?;
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::Taken),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// The connection, and whether the file is a newer version's.
+fn try_open(
+    path: &Path,
+    upgrades: &[&str],
+    alarms: &mut Vec<String>,
+) -> Result<(Connection, bool), StoreError> {
+    // SQLite gives its other files the mode of this one.
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let known = upgrades.len();
+    // Whether it is newer is asked without the right to write: even to open it for writing may change it.
+    let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let version = version(&reader)?;
+    if version > known {
+        alarms.push(format!(
+            "{} is of a newer nfban (schema {version}; this one knows {known}): it is read and not written, so what is \
+             counted now is forgotten at the next stop; install the newer nfban, or move the file away",
+            path.display()
+        ));
+        return Ok((reader, true));
+    }
+    drop(reader);
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // With a log that is written ahead a commit is one append, readers do not wait, and a process that is killed loses
+    // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds, and
+    // leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+    if version < known {
+        upgrade(&mut connection, path, version, upgrades)?;
+    }
+    Ok((connection, false))
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {

@@ -130,7 +130,18 @@ fn a_snapshot_replaces_the_one_before_and_rewrites_only_what_has_changed() {
     drop(store);
     let mut store = folder.open();
     store.save(&memories(3)).unwrap();
+    drop(store);
     assert_eq!(saved(&folder.open()), memories(3));
+}
+
+#[test]
+fn two_daemons_cannot_have_one_state_directory() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let error = Store::open(&folder.file(), Wall(NOW)).unwrap_err();
+    assert!(matches!(error, StoreError::Taken), "{error}");
+    drop(store);
+    folder.open();
 }
 
 #[test]
