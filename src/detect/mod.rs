@@ -292,7 +292,8 @@ impl Detector {
             Judgement::Exempt(why) => return Effect::Exempt(why),
         };
         let rules = Rc::clone(&self.rules);
-        let mut mask = rules.selector.select(observation, class, &mut self.names);
+        let (selected, shape) = self.select(&rules, observation, class);
+        let mut mask = selected;
         let arrival = Arrival { observation, class, probe: Probe::new(observation, at), key };
         let place = self.sources.tracked.find(&key);
         if let Some(owner) = self.continue_incident(&rules, &arrival, place, &mut mask) {
@@ -302,7 +303,9 @@ impl Detector {
             return Effect::Unclaimed;
         }
         let accepted = observation.verdict == Verdict::Accepted;
-        if let Some(shape) = self.shapes.of(mask, class, accepted, &rules) {
+        let shape =
+            shape.filter(|_| mask == selected).or_else(|| self.shapes.of(mask, class, accepted, &rules));
+        if let Some(shape) = shape {
             return self.count(&rules, &arrival, place, shape);
         }
         // More different sets of rules than are remembered: one rule at a time is the same, and dearer.
@@ -316,6 +319,29 @@ impl Detector {
             }
         }
         Effect::Counted
+    }
+
+    /// The rules that a packet matches, and the shape of such packets where it is at hand.
+    fn select(
+        &mut self,
+        rules: &Ruleset,
+        observation: &Observation<'_>,
+        class: Class,
+    ) -> (Mask, Option<ShapeId>) {
+        let signature = rules.selector.signature(observation, class);
+        if let Some((id, shape)) = signature.and_then(|signature| self.shapes.lately(signature)) {
+            return (shape.mask, Some(id));
+        }
+        let mut mask = rules.selector.select(observation, class, &mut self.names);
+        let excepts = rules.selector.excepts(&mask, observation, class);
+        if excepts {
+            rules.selector.except(&mut mask, observation, class);
+        }
+        let shape = self.shapes.of(mask, class, observation.verdict == Verdict::Accepted, rules);
+        if let (Some(signature), Some(shape), false) = (signature, shape, excepts) {
+            self.shapes.remember(signature, shape);
+        }
+        (mask, shape)
     }
 
     /// Whom a packet is counted for.
@@ -434,7 +460,7 @@ impl Detector {
         let mut counted = Counted { fired: None, fresh: true };
         if let Some(share) = shape.shares.get(SOURCE_KEY).filter(|share| !share.is_empty()) {
             if place.is_none() {
-                let (admitted, new) = self.sources.admit(key, SOURCE_KEY, shape_id, probe, context);
+                let (admitted, new) = self.sources.admit(key, shape_id, probe, context);
                 self.counted += u64::from(new);
                 place = admitted;
             }
@@ -458,7 +484,7 @@ impl Detector {
                 .then_some((&self.sources, &member as &dyn Fn(IpAddr) -> SourceKey));
             let place = match self.groups.tracked.find(&group) {
                 Some(place) => Some(place),
-                None => self.groups.admit_group(&group, at, shape_id, probe, members, context),
+                None => self.groups.admit_group(&group, shape_id, probe, members, context),
             };
             let fired =
                 place.and_then(|place| self.groups.count(place, share, shape_id, probe, 0, context).fired);

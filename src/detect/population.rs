@@ -131,12 +131,11 @@ impl Population {
     pub(super) fn admit(
         &mut self,
         key: &SourceKey,
-        at: usize,
         shape: ShapeId,
         probe: &Probe,
         context: Context<'_>,
     ) -> (Option<Place>, bool) {
-        let share = context.shapes.get(shape).and_then(|shape| shape.shares.get(at));
+        let share = context.shapes.get(shape).and_then(|shape| shape.shares.get(context.key));
         let at_once = share.is_some_and(|share| share.at_once);
         let found = self.newcomers.find(key);
         let first = found.and_then(|place| self.newcomers.at_mut(place));
@@ -152,7 +151,7 @@ impl Population {
             return (None, true);
         }
         let newcomer = found.and_then(|place| self.newcomers.remove(place));
-        (Some(self.track(key, at, newcomer, context)), new)
+        (Some(self.track(key, newcomer, context)), new)
     }
 
     /// As [`Self::admit`], for a group. Where no rule can fire before a second member comes, a lone one is only
@@ -160,7 +159,6 @@ impl Population {
     pub(super) fn admit_group(
         &mut self,
         key: &SourceKey,
-        at: usize,
         shape: ShapeId,
         probe: &Probe,
         members: Option<Members<'_>>,
@@ -171,27 +169,21 @@ impl Population {
         if members.is_some() && lone == Some(probe.saddr) {
             return None;
         }
-        let (place, _) = self.admit(key, at, shape, probe, context);
+        let (place, _) = self.admit(key, shape, probe, context);
         if let (Some(place), Some((sources, key_of)), Some(lone)) = (place, members, lone)
             && let Some(member) = sources.find(&key_of(lone))
         {
-            self.changing(place, |group| group.take_over(member, at, context));
+            self.changing(place, |group| group.take_over(member, context));
         }
         place
     }
 
-    fn track(
-        &mut self,
-        key: &SourceKey,
-        at: usize,
-        newcomer: Option<Newcomer>,
-        context: Context<'_>,
-    ) -> Place {
+    fn track(&mut self, key: &SourceKey, newcomer: Option<Newcomer>, context: Context<'_>) -> Place {
         let mut source = Source::default();
         if let Some(newcomer) = newcomer {
             let first = newcomer.first;
             source.previous_ack = newcomer.previous_ack;
-            let share = first.and_then(|(_, shape)| context.shapes.get(shape)?.shares.get(at));
+            let share = first.and_then(|(_, shape)| context.shapes.get(shape)?.shares.get(context.key));
             if let (Some(kept), Some(share)) = (newcomer.recalled(), share) {
                 source.take_back(share, &kept, kept.last, context);
             } else if let (Some((probe, shape)), Some(share)) = (first, share) {
@@ -258,7 +250,7 @@ impl Population {
         };
         let place = tracked.unwrap_or_else(|| {
             let newcomer = newcomer.and_then(|place| self.newcomers.remove(place));
-            self.track(key, context.key, newcomer, context)
+            self.track(key, newcomer, context)
         });
         self.changing(place, |source| source.take_back(share, &kept, now, context));
     }

@@ -5,6 +5,7 @@
 //! sorted ranges, names are remembered. Only exceptions (`not`) are asked one by one, and only of rules that match so far.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -162,10 +163,15 @@ impl Part {
         Some(this)
     }
 
-    fn of(&self, value: Option<u128>) -> &Mask {
-        let Some(value) = value else { return &self.unasked };
+    /// The number of the set of rules that a value satisfies; none where the packet has no such value.
+    fn number(&self, value: Option<u128>) -> Option<u32> {
+        let value = value?;
         let after = self.starts.partition_point(|start| *start <= value);
-        self.of.get(after.saturating_sub(1)).map_or(&self.unasked, |&number| self.masks.set(number))
+        self.of.get(after.saturating_sub(1)).copied()
+    }
+
+    fn of(&self, value: Option<u128>) -> &Mask {
+        self.number(value).map_or(&self.unasked, |number| self.masks.set(number))
     }
 }
 
@@ -183,16 +189,34 @@ fn numbers<T: Copy + Into<u128>>(numbers: impl IntoIterator<Item = T>) -> Allowe
     numbers.into_iter().map(|number| number.into()..=number.into()).collect()
 }
 
-/// IPv4 networks lie where the mapped addresses are.
+/// The first and the last of the addresses that stand for IPv4 ones (RFC 4291 section 2.5.5.2).
+const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+
+/// IPv4 networks lie where the mapped addresses are, and those of IPv6 around them.
 fn networks(networks: &[IpNet]) -> Allowed {
-    let last = |net: &IpNet| match net {
-        IpNet::V4(net) => as_number(net.broadcast().into()),
-        IpNet::V6(net) => as_number(net.broadcast().into()),
-    };
-    networks.iter().map(|net| as_number(net.network())..=last(net)).collect()
+    let mut allowed = Allowed::new();
+    for net in networks {
+        let (first, last) = (as_number(net.network()), as_number(net.broadcast()));
+        if net.addr().is_ipv4() {
+            allowed.push(first..=last);
+        } else {
+            // Where nothing is left, it is still asked for: a range that no packet is in.
+            let before = first..=last.min(MAPPED.0 - 1);
+            let after = first.max(MAPPED.1 + 1)..=last;
+            let none = if before.is_empty() && after.is_empty() { Some(u128::MAX..=u128::MAX) } else { None };
+            allowed.extend([before, after].into_iter().filter(|range| !range.is_empty()).chain(none));
+        }
+    }
+    allowed
 }
 
-/// An IPv4 address as [`networks`] has it; an IPv6 one, mapped ones apart: on the wire those are nobody's.
+/// An address as [`networks`] has it. No IPv6 packet has a mapped one (RFC 4291): it is in no network.
+fn address(address: IpAddr) -> Option<u128> {
+    let number = as_number(address);
+    (address.is_ipv4() || !(MAPPED.0..=MAPPED.1).contains(&number)).then_some(number)
+}
+
+/// A part of the TCP header.
 fn tcp<T>(packet: &Packet, of: impl Fn(&crate::packet::Tcp) -> Option<T>) -> Option<u128>
 where
     T: Into<u128>,
@@ -205,8 +229,8 @@ where
 
 /// All numbers that filters ask for, but class, verdict and destination port.
 const READINGS: [Reading; 14] = [
-    Reading { value: |o| Some(as_number(o.packet.saddr)), allowed: |f| networks(&f.saddr) },
-    Reading { value: |o| Some(as_number(o.packet.daddr)), allowed: |f| networks(&f.daddr) },
+    Reading { value: |o| address(o.packet.saddr), allowed: |f| networks(&f.saddr) },
+    Reading { value: |o| address(o.packet.daddr), allowed: |f| networks(&f.daddr) },
     Reading { value: |o| o.packet.ports().map(|ports| ports.0.into()), allowed: |f| ranges(&f.sport) },
     Reading { value: |o| Some(o.packet.protocol.into()), allowed: |f| numbers(f.protocol.iter().copied()) },
     Reading { value: |o| Some(o.packet.ttl.into()), allowed: |f| ranges(&f.ttl) },
@@ -278,10 +302,27 @@ pub(super) struct Names([Vec<(Box<[u8]>, Mask)>; NAMINGS.len()]);
 
 const REMEMBERED_NAMES: usize = 8;
 
+/// All that decides which rules a packet matches, in numbers: packets with the same ones match the same rules.
+pub(super) type Signature = u128;
+
+/// Of the rules for one class and verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Kind {
+    mask: Mask,
+    /// The numbers that any of them asks for, as places in [`Selector::parts`].
+    parts: Vec<usize>,
+    /// Whether any of them asks for a destination port, or for a name.
+    ported: bool,
+    named: bool,
+    /// Those with exceptions that such a packet may be.
+    excepting: Mask,
+}
+
 /// The filters of all rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selector {
-    by_class: Vec<[Mask; Verdict::ALL.len()]>,
+    /// By class and verdict.
+    kinds: Vec<[Kind; Verdict::ALL.len()]>,
     /// Destination port of TCP, then of the other protocols that have ports → number of a set; empty where no rule asks.
     by_dport: Vec<u32>,
     port_masks: Masks,
@@ -290,23 +331,12 @@ pub(super) struct Selector {
     parts: Vec<(usize, Part)>,
     /// The rules that ask for each of the names.
     named: [Mask; NAMINGS.len()],
-    /// The rules with exceptions that a packet of a class and verdict may be.
-    excepting: Vec<[Mask; Verdict::ALL.len()]>,
     filters: Vec<Filter>,
 }
 
 impl Selector {
     /// Of the filters of all rules; `traps` are pairs of protocol and port.
     pub(super) fn new(mut filters: Vec<Filter>, traps: &[(u8, u16)]) -> Self {
-        let by_class = Class::ALL.map(|class| {
-            Verdict::ALL.map(|verdict| {
-                let meant = |filter: &Filter| {
-                    (filter.class.is_empty() || filter.class.contains(&class))
-                        && (filter.verdict.is_empty() || filter.verdict.contains(&verdict))
-                };
-                places(&filters, meant)
-            })
-        });
         let ported = places(&filters, |filter| !filter.dport.is_empty() || filter.dport_traps);
         let (mut by_dport, mut port_masks) = (Vec::new(), Masks::default());
         if !ported.is_empty() {
@@ -320,11 +350,24 @@ impl Selector {
             let allowed: Vec<_> = filters.iter().map(reading.allowed).collect();
             Part::new(&allowed).map(|part| (number, part))
         });
-        let parts = parts.collect();
+        let parts: Vec<(usize, Part)> = parts.collect();
         let named = NAMINGS.map(|naming| places(&filters, |filter| !(naming.asked)(filter).is_empty()));
-        let excepting = Class::ALL.map(|class| {
+        let kinds = Class::ALL.map(|class| {
             Verdict::ALL.map(|verdict| {
-                places(&filters, |filter| filter.not.iter().any(|not| not.may_match(class, verdict)))
+                let mask = places(&filters, |filter| {
+                    (filter.class.is_empty() || filter.class.contains(&class))
+                        && (filter.verdict.is_empty() || filter.verdict.contains(&verdict))
+                });
+                let asking = |(_, (_, part)): &(usize, &(usize, Part))| mask.meets(&part.restricted);
+                Kind {
+                    parts: parts.iter().enumerate().filter(asking).map(|(at, _)| at).collect(),
+                    ported: mask.meets(&ported),
+                    named: named.iter().any(|asking| mask.meets(asking)),
+                    excepting: mask.and(&places(&filters, |filter| {
+                        filter.not.iter().any(|not| not.may_match(class, verdict))
+                    })),
+                    mask,
+                }
             })
         });
         // What the sets say already need not be asked again.
@@ -337,36 +380,66 @@ impl Selector {
                 ..Filter::default()
             };
         }
-        Self {
-            by_class: by_class.to_vec(),
-            by_dport,
-            port_masks,
-            ported,
-            parts,
-            named,
-            excepting: excepting.to_vec(),
-            filters,
-        }
+        Self { kinds: kinds.to_vec(), by_dport, port_masks, ported, parts, named, filters }
     }
 
-    /// The rules that a packet of `class` matches.
+    fn kind(&self, class: Class, verdict: Verdict) -> Option<&Kind> {
+        self.kinds.get(class as usize)?.get(verdict as usize)
+    }
+
+    /// The number of the set of rules that a destination port satisfies.
+    fn by_port(&self, packet: &Packet) -> Option<u32> {
+        let (_, dport) = packet.ports()?;
+        let table = usize::from(packet.protocol != protocol::TCP) << 16;
+        self.by_dport.get(table | usize::from(dport)).copied()
+    }
+
+    /// What decides which rules a packet matches; none where that cannot be told in a few numbers: rules that ask for
+    /// names, or for very many things.
+    pub(super) fn signature(&self, observation: &Observation<'_>, class: Class) -> Option<Signature> {
+        let kind = self.kind(class, observation.verdict)?;
+        let mut signature = class as u128 | (observation.verdict as u128) << 8;
+        let mut place = 16;
+        let mut add = |number: Option<u32>| {
+            let number = number.map_or(Some(u16::MAX), |number| {
+                u16::try_from(number).ok().filter(|number| *number < u16::MAX)
+            });
+            signature |= u128::from(number?).checked_shl(place)?;
+            place += 16;
+            Some(())
+        };
+        if kind.named {
+            return None;
+        }
+        if kind.ported {
+            add(self.by_port(&observation.packet))?;
+        }
+        for &at in &kind.parts {
+            let (reading, part) = self.parts.get(at)?;
+            add(part.number((READINGS.get(*reading)?.value)(observation)))?;
+        }
+        Some(signature)
+    }
+
+    /// Whether some of the rules have exceptions that such a packet may be: then its signature does not decide.
+    pub(super) fn excepts(&self, mask: &Mask, observation: &Observation<'_>, class: Class) -> bool {
+        self.kind(class, observation.verdict).is_some_and(|kind| mask.meets(&kind.excepting))
+    }
+
+    /// The rules that a packet of `class` matches, exceptions apart.
     pub(super) fn select(&self, observation: &Observation<'_>, class: Class, names: &mut Names) -> Mask {
-        let by_verdict = self.by_class.get(class as usize);
-        let mut mask =
-            by_verdict.and_then(|set| set.get(observation.verdict as usize)).copied().unwrap_or_default();
-        if mask.meets(&self.ported) {
-            mask = match observation.packet.ports() {
-                Some((_, dport)) => {
-                    let table = usize::from(observation.packet.protocol != protocol::TCP) << 16;
-                    let number = self.by_dport.get(table | usize::from(dport));
-                    mask.and(number.map_or(&NO_RULE, |number| self.port_masks.set(*number)))
-                }
+        let Some(kind) = self.kind(class, observation.verdict) else { return NO_RULE };
+        let mut mask = kind.mask;
+        if kind.ported {
+            mask = match self.by_port(&observation.packet) {
+                Some(number) => mask.and(self.port_masks.set(number)),
                 None => mask.without(&self.ported),
             };
         }
-        for (number, part) in &self.parts {
-            if mask.meets(&part.restricted)
-                && let Some(reading) = READINGS.get(*number)
+        for &at in &kind.parts {
+            if let Some((reading, part)) = self.parts.get(at)
+                && mask.meets(&part.restricted)
+                && let Some(reading) = READINGS.get(*reading)
             {
                 mask = mask.and(part.of((reading.value)(observation)));
             }
@@ -376,18 +449,19 @@ impl Selector {
                 mask = mask.and(&self.by_name(at, observation, names));
             }
         }
-        let by_verdict = self.excepting.get(class as usize);
-        let excepting = by_verdict.and_then(|set| set.get(observation.verdict as usize)).unwrap_or(&NO_RULE);
-        if mask.meets(excepting) {
-            for rule in mask.and(excepting).iter() {
-                let excepts =
-                    |filter: &Filter| filter.not.iter().any(|not| not.matches(observation, Some(class)));
-                if self.filters.get(rule).is_some_and(excepts) {
-                    mask.remove(rule);
-                }
+        mask
+    }
+
+    /// Takes those rules out of `mask` that except the packet.
+    pub(super) fn except(&self, mask: &mut Mask, observation: &Observation<'_>, class: Class) {
+        let Some(kind) = self.kind(class, observation.verdict) else { return };
+        for rule in mask.and(&kind.excepting).iter() {
+            let excepts =
+                |filter: &Filter| filter.not.iter().any(|not| not.matches(observation, Some(class)));
+            if self.filters.get(rule).is_some_and(excepts) {
+                mask.remove(rule);
             }
         }
-        mask
     }
 
     fn by_name(&self, at: usize, observation: &Observation<'_>, names: &mut Names) -> Mask {

@@ -3,11 +3,11 @@
 //! Packets of one class and verdict nearly always match the same few rules. Such a set of rules is a *shape*; a packet
 //! that counts carries the number of its shape, and everything that follows from the set is looked up under it.
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
 
 use super::rule::{Fields, Key};
 use super::ruleset::{Counting, MAX_KEYS, Ruleset};
-use super::select::Mask;
+use super::select::{Mask, Signature};
 use crate::filter::Class;
 
 /// The number of a shape.
@@ -99,9 +99,21 @@ impl Share {
     }
 }
 
+/// How many signatures are remembered with their shapes.
+const REMEMBERED: usize = 1 << 9;
+
+/// The place of a signature among those met lately (Fibonacci hashing, Knuth 6.4).
+fn slot(signature: Signature) -> usize {
+    let folded = (signature ^ signature >> 64) & u128::from(u64::MAX);
+    let mixed = u64::try_from(folded).unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> (u64::BITS - REMEMBERED.ilog2())).unwrap_or_default()
+}
+
 /// All shapes met so far.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
+    /// Signatures met lately, each at the place that its number gives, and the shapes of such packets.
+    lately: Vec<Option<(Signature, ShapeId)>>,
     shapes: Vec<Shape>,
     numbers: HashMap<(Mask, Class, bool), ShapeId>,
     /// The latest one of each class, and verdict accepted or not: mostly the next one too.
@@ -110,7 +122,20 @@ pub(super) struct Shapes {
 
 impl Shapes {
     pub(super) fn new() -> Self {
-        Self { shapes: Vec::new(), numbers: HashMap::new(), recent: Default::default() }
+        Self { lately: vec![None; REMEMBERED], ..Self::default() }
+    }
+
+    /// The shape of packets with a signature, if one was met lately.
+    pub(super) fn lately(&self, signature: Signature) -> Option<(ShapeId, &Shape)> {
+        let (known, id) = self.lately.get(slot(signature))?.as_ref()?;
+        (*known == signature).then(|| self.get(*id).map(|shape| (*id, shape)))?
+    }
+
+    /// Remembers the shape of packets with a signature.
+    pub(super) fn remember(&mut self, signature: Signature, id: ShapeId) {
+        if let Some(place) = self.lately.get_mut(slot(signature)) {
+            *place = Some((signature, id));
+        }
     }
 
     pub(super) fn get(&self, id: ShapeId) -> Option<&Shape> {

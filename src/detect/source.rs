@@ -322,12 +322,12 @@ impl Source {
         (fresh, repeats)
     }
 
-    /// Takes over the sightings of a member that count per the key at `key`.
-    pub(super) fn take_over(&mut self, member: &Self, key: usize, context: Context<'_>) {
+    /// Takes over the sightings of a member that count here.
+    pub(super) fn take_over(&mut self, member: &Self, context: Context<'_>) {
         self.unripe.1 = 0;
         for (hot, cold) in member.hot.iter().zip(&member.cold) {
             let shape = context.shapes.get(cold.shape);
-            let Some(share) = shape.and_then(|shape| shape.shares.get(key)) else { continue };
+            let Some(share) = shape.and_then(|shape| shape.shares.get(context.key)) else { continue };
             if share.is_empty() {
                 continue;
             }

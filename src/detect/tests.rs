@@ -10,9 +10,11 @@ use super::class::{Exemption, Judgement, Surroundings, judge};
 use super::key::Widths;
 use super::rate::Rate;
 use super::rule::Rule;
+use super::select::{Names, Selector};
 use super::{Capacity, Detector, Ruleset, Seed};
 use crate::config::rules::load;
-use crate::filter::Class;
+use crate::filter::tests::{class, filter, observation};
+use crate::filter::{Class, Filter};
 use crate::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
 use crate::time::Stamp;
 
@@ -335,6 +337,37 @@ fn first_of_detector(yaml: &str, steps: &[Step]) -> Option<usize> {
 
 fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> usize {
     values.collect::<std::collections::BTreeSet<T>>().len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn the_rules_of_a_packet_are_those_whose_filters_match_it(
+        plain in proptest::collection::vec(filter(), 1..8),
+        nots in proptest::collection::vec(proptest::option::of(filter()), 8),
+        packets in proptest::collection::vec((observation(), class()), 1..20),
+    ) {
+        let filters: Vec<Filter> =
+            plain.into_iter().zip(nots).map(|(plain, not)| Filter { not: not.into_iter().collect(), ..plain }).collect();
+        let selector = Selector::new(filters.clone(), &[]);
+        let mut names = Names::default();
+        let mut by_signature = std::collections::HashMap::new();
+        for (packet, class) in packets {
+            // A class says which protocols a packet can be of; made-up ones need not keep to that.
+            if !class.may_be(packet.packet.protocol) {
+                continue;
+            }
+            let mut mask = selector.select(&packet, class, &mut names);
+            let excepts = selector.excepts(&mask, &packet, class);
+            selector.except(&mut mask, &packet, class);
+            let naive = filters.iter().enumerate().filter(|(_, filter)| filter.matches(&packet, Some(class)));
+            prop_assert_eq!(mask, naive.map(|(at, _)| at).collect());
+            if let (Some(signature), false) = (selector.signature(&packet, class), excepts) {
+                prop_assert_eq!(*by_signature.entry(signature).or_insert(mask), mask);
+            }
+        }
+    }
 }
 
 proptest! {

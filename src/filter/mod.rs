@@ -3,7 +3,7 @@
 mod filters;
 mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

@@ -292,7 +292,7 @@ fn port() -> impl Strategy<Value = u16> {
     prop::sample::select(vec![0u16, 22, 80, 443, 1024, 65535])
 }
 
-fn class() -> impl Strategy<Value = Class> {
+pub(crate) fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(vec![Class::Syn, Class::Udp, Class::Echo])
 }
 
@@ -319,7 +319,7 @@ fn transport() -> impl Strategy<Value = Transport> {
     ]
 }
 
-fn observation() -> impl Strategy<Value = Observation<'static>> {
+pub(crate) fn observation() -> impl Strategy<Value = Observation<'static>> {
     let fragment = prop::option::of(Just(Fragment { offset: 8, more: true, identification: 1 }));
     let packet = (address(), address(), 20u32..24, 0u8..4, any::<bool>(), fragment, transport()).prop_map(
         |(saddr, daddr, length, ttl, dont_fragment, fragment, transport)| Packet {
@@ -357,7 +357,7 @@ fn observation() -> impl Strategy<Value = Observation<'static>> {
 }
 
 /// A filter of few parts, as a full one hardly matches anything.
-fn filter() -> impl Strategy<Value = Filter> {
+pub(crate) fn filter() -> impl Strategy<Value = Filter> {
     fn few<S: Strategy>(of: S) -> impl Strategy<Value = Vec<S::Value>> {
         prop_oneof![3 => Just(0usize), 1 => 1usize..3].prop_flat_map({
             let of = std::sync::Arc::new(of);
