@@ -8,7 +8,7 @@ help:
 	@echo 'make demo          build nfban and watch it ban a scanner in a private network namespace'
 	@echo 'make test          build and run every test: unit, property, golden, command line, real kernel'
 	@echo 'make lint          formatting, clippy, shellcheck, licences of the dependencies'
-	@echo 'make bench         measure the time from packet to ban, and the cost of a packet'
+	@echo 'make bench         measure the time from packet to ban, the cost of a packet, and what is found in a week of traffic'
 	@echo 'make deb           build the Debian package'
 	@echo 'make test-package  install and remove that package in a booted Debian 12 (as root)'
 	@echo 'make fuzz          fuzz the decoders; SECONDS=60 for each target'

@@ -503,6 +503,46 @@ fn packets_lost_in_a_flood_are_counted_and_the_daemon_lives() {
 }
 
 #[test]
+fn a_small_table_of_sources_pushes_out_and_says_so_and_grows_with_a_reload() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "sources: 1024\n");
+    // All of this network is the peer's own: a socket binds to any address of it.
+    pair.peer.sh("ip route add local 198.18.0.0/16 dev lo");
+    let from_each = |sources: std::ops::Range<u16>, datagrams: usize| {
+        let mut counted = daemon.packets();
+        // A few at a time: an ordinary user's receive buffer is small.
+        for some in sources.collect::<Vec<_>>().chunks(100) {
+            pair.peer.enter(|| {
+                for [high, low] in some.iter().map(|source| source.to_be_bytes()) {
+                    let socket = UdpSocket::bind(SocketAddr::from(([198, 18, high, low], 0))).unwrap();
+                    (0..datagrams).for_each(|_| assert_eq!(socket.send_to(b"", (HOME4, 9)).unwrap(), 0));
+                }
+            });
+            counted += (some.len() * datagrams) as u64;
+            wait_until("every packet is counted", || daemon.packets() == counted);
+        }
+    };
+    let table = |name: &str| {
+        let table = daemon.status()["tables"][name].clone();
+        ["used", "capacity", "evicted"].map(|what| table[what].as_u64().unwrap())
+    };
+
+    from_each(0..2000, 1);
+    assert_eq!(table("sources-seen-once"), [1536, 1536, 464]);
+    assert_eq!(table("sources"), [0, 1024, 0]);
+    from_each(0..1500, 2);
+    assert_eq!(table("sources"), [1024, 1024, 476]);
+    let shown = daemon.ask("status").out;
+    assert!(shown.contains("sources    1024 of 1024 (100 %, 476 pushed out); seen once "), "{shown}");
+
+    daemon.setup().configure("sources: 4096\n");
+    assert_eq!(daemon.ask("reload").exit, Some(0));
+    assert_eq!(table("sources"), [0, 4096, 0], "it counts anew");
+    from_each(0..1500, 2);
+    assert_eq!(table("sources"), [1500, 4096, 0]);
+}
+
+#[test]
 fn watching_and_a_dry_run_change_nothing_in_the_kernel() {
     let pair = refusing();
     let tables = pair.home.sh("nft list ruleset | grep -v packets");

@@ -133,8 +133,8 @@ fn as_an_ordinary_user() -> &'static [&'static str] {
 /// What must be told, in this order.
 const TOLD: [&str; 18] = [
     "connects to its ports 22 and 80",
-    "no scan yet",
-    "incident tcp-syn-scan from 198.51.100.7",
+    "2 open ports and 5 closed ones: 21 of 24, no scan yet",
+    "incident tcp-syn-scan from 198.51.100.7: 8 packets, ports 21-23, 25, 53, 80, 110, 445",
     "holds in set restrict4, within ",
     "198.51.100.7 ",
     "comment \"tcp-syn-scan\"",

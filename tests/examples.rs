@@ -464,6 +464,52 @@ fn a_router_tells_refused_accepted_and_outbound_packets_apart_for_the_hosts_behi
 }
 
 #[test]
+fn a_flood_of_pings_with_one_echo_id_is_refused_and_told_and_an_honest_ping_is_answered() {
+    thread::scope(|scope| {
+        for example in servers() {
+            scope.spawn(move || {
+                let pair = Pair::new();
+                pair.peer_has("198.51.100.9");
+                pair.peer_has("2001:db8:9::9");
+                let sources = [("198.51.100.9", HOME4), ("2001:db8:9::9", HOME6)];
+                pinged_behind(&example, &pair.home, &pair.peer, sources);
+            });
+        }
+        scope.spawn(|| {
+            let router = examples().into_iter().find(|example| example.name.ends_with("router.nft")).unwrap();
+            let site = Site::new();
+            let sources = [(OUTSIDE4, INSIDE4), (OUTSIDE6, INSIDE6)];
+            pinged_behind(&router, &site.router, &site.outside, sources);
+        });
+    });
+}
+
+fn pinged_behind(example: &Example, home: &Namespace, peer: &Namespace, sources: [(&str, &str); 2]) {
+    let Example { name, load, configuration, .. } = example;
+    home.sh(load);
+    let daemon = Daemon::start(home, configuration);
+    let refused = || daemon.status()["captures"][0]["packets"].as_u64().unwrap();
+
+    for (from, to) in sources {
+        for honest in ["-c 3", "-c 30 -i 0.2"] {
+            let told = peer.sh(&format!("ping -n {honest} -W 2 -I {from} {to}"));
+            assert!(told.contains(" 0% packet loss"), "{name}: {told}");
+        }
+    }
+    assert_eq!(refused(), 0, "{name}: no honest ping is refused");
+    assert_eq!(daemon.status()["incidents_total"], 0, "{name}");
+
+    for (number, (from, to)) in (1..).zip(sources) {
+        let before = refused();
+        let told = peer.sh(&format!("ping -n -q -f -c 1500 -i 0.002 -W 1 -I {from} {to}"));
+        wait_until("the flood is told", || daemon.status()["incidents_total"] == number);
+        let seen = refused() - before;
+        assert!(seen >= 300, "{name}: {seen} pings of a flood were refused: {told}");
+    }
+    assert_eq!(daemon.rules(), ["icmp-ping-flood", "icmp-ping-flood"], "{name}");
+}
+
+#[test]
 fn the_daemon_beside_an_example_tells_a_sweep_and_a_flood_of_an_open_port() {
     thread::scope(|scope| {
         for example in servers() {

@@ -258,7 +258,7 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
     // nmap cannot do these over IPv6, or leaves the packets unsent.
     let over_ipv4 = [
         ("-sS -F -f --max-retries 1", "tcp-syn-scan"),
-        ("-sS -F --ttl 3 --max-retries 1", "tcp-syn-scan"),
+        ("-sS -F --ttl 9 --max-retries 1", "tcp-syn-scan"),
         ("-sS -F --badsum --max-retries 1", "tcp-syn-scan"),
         ("-sS -F --data-length 20", "tcp-syn-scan"),
         ("-sF -F -g 53 -f --max-retries 1", "tcp-fin-scan"),
@@ -270,6 +270,18 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
         .chain(evasive.into_iter().chain(over_ipv4).map(|scan| (scan, Ruleset::Nft)))
         .collect();
     side_by_side(&scans, |(scan, ruleset)| scan.is_seen_once_and_stopped(ruleset));
+}
+
+#[test]
+fn a_scan_whose_packets_have_hardly_any_ttl_left_is_told_as_a_traceroute_as_well_and_stopped_as_a_scan() {
+    let site = Site::new(Ruleset::Nft);
+    site.nmap(&format!("-sS -F --ttl 3 --max-retries 1 {HOME4}"));
+    // Three packets that were about to die are a traceroute before eight ports are a scan.
+    assert_eq!(site.daemon.rules(), ["tcp-syn-scan", "traceroute"], "{}", site.daemon.log());
+    assert_eq!(site.daemon.status()["incidents_total"], 2, "{}", site.daemon.log());
+    assert_eq!(site.restricted(), [SCANNER4]);
+    assert_eq!(text(&site.daemon.bans()[0]["rule"]), "tcp-syn-scan");
+    assert_eq!(site.told(), 0);
 }
 
 #[test]
@@ -453,15 +465,15 @@ fn answers_echoes_and_broadcasts_are_no_scans() {
     }
 
     let echoes = || {
-        site.tool(&format!("hping3 -q -n -I peer0 -a {SCANNER4} -1 -c 200 -i u5000 {HOME4}"));
-        site.tool(&format!("nping -q -N -6 --icmp --icmp-type 128 --rate 200 -c 200 {HOME6}"));
+        site.tool(&format!("ping -n -q -i 0.005 -c 200 -W 1 -I {SCANNER4} {HOME4}"));
+        site.tool(&format!("ping -n -q -i 0.005 -c 200 -W 1 -I {SCANNER6} {HOME6}"));
         // Neighbours that have forgotten each other solicit and advertise anew.
         site.pair.peer.sh("ip -6 neigh flush dev peer0; ip neigh flush dev peer0");
         site.pair.home.sh("ip -6 neigh flush dev up0; ip neigh flush dev up0");
-        site.tool(&format!("nping -q -N -6 --icmp --icmp-type 128 -c 1 {HOME6}"));
+        site.tool(&format!("ping -n -q -c 1 -W 1 -I {SCANNER6} {HOME6}"));
     };
-    // An echo whose request was answered is `established`: they need not be refused.
-    site.suspects_nobody("pings faster than the firewall answers", 0, echoes);
+    // Of each family 200 within a second, of which it answers 40 at once and 20 later on.
+    site.suspects_nobody("pings faster than the firewall answers", 200, echoes);
 
     let groups = [Ipv4Addr::new(224, 0, 0, 251), Ipv4Addr::new(239, 255, 255, 250)];
     let _member = site.pair.home.enter(|| {

@@ -28,10 +28,14 @@ set -eu
 # Keep these equal to `services` in nfban.yaml: a probe of a published port is no evidence.
 tcp_services=22,80,443
 
-chains='server server-accepted server-invalid server-refused server-outbound server-opened'
+chains='server server-ping server-accepted server-invalid server-refused server-outbound server-opened'
 
 # The chains, for both families. Each -g (goto) ends in a chain that ends in a verdict, but for connections that
 # this host opens: those are logged, and no rule here has a say in them.
+#
+# Pings come before connection tracking's verdict: from the second on, those with one echo id are ESTABLISHED, and a flood of
+# them would pass. Above the limit they are refused and thereby counted; nfban asks for 300 within 10 seconds from one source,
+# so an honest one (five a second is much) is not taken for a flood even while somebody else's uses the limit up.
 #
 # INVALID is what can neither begin nor continue a connection: FIN, NULL, Xmas and Maimon probes, SYN with FIN or RST. NEW is
 # no proof of a SYN: connection tracking takes over connections that it did not see begin
@@ -50,6 +54,7 @@ ruleset() { # ESSENTIAL: the rules of this family that come before connection tr
     cat <<RULES
 *filter
 :server - [0:0]
+:server-ping - [0:0]
 :server-accepted - [0:0]
 :server-invalid - [0:0]
 :server-refused - [0:0]
@@ -57,11 +62,13 @@ ruleset() { # ESSENTIAL: the rules of this family that come before connection tr
 :server-opened - [0:0]
 -A server -i lo -j ACCEPT
 $1
+-A server $2 -g server-ping
 -A server -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 -A server -m conntrack --ctstate INVALID -g server-invalid
--A server $2 -m limit --limit 20/second --limit-burst 40 -j ACCEPT
 -A server -p tcp --tcp-flags FIN,SYN,RST,ACK,URG SYN -m multiport --dports $tcp_services -g server-accepted
 -A server -g server-refused
+-A server-ping -m limit --limit 20/second --limit-burst 40 -j ACCEPT
+-A server-ping -g server-refused
 -A server-accepted -m limit --limit 2000/second --limit-burst 4000 -j NFLOG --nflog-group 101 --nflog-size 128 --nflog-prefix nfban:accepted
 -A server-accepted -j ACCEPT
 -A server-invalid -m limit --limit 10000/second --limit-burst 10000 -j NFLOG --nflog-group 100 --nflog-size 128 --nflog-prefix nfban:invalid

@@ -33,6 +33,7 @@ pub use self::values::Service;
 use self::read::Report;
 use self::yaml::{Node, Source, Value};
 use crate::decide::Response;
+use crate::detect::Capacity;
 use crate::filter::{self, Filter};
 
 /// What `/etc/nfban/nfban.yaml` says, checked. The default is what an empty file says.
@@ -60,6 +61,8 @@ pub struct Config {
     pub keep: Keep,
     /// Where the kernel is told.
     pub nftables: Nftables,
+    /// How many sources are tracked at most, 1,024–4,194,304: [`Capacity::of`].
+    pub sources: u32,
     /// The socket that the command line talks to.
     pub control: Control,
     /// Where the administrator's rules are.
@@ -91,6 +94,7 @@ impl Default for Config {
             ban: Ban::default(),
             keep: Keep::default(),
             nftables: Nftables::default(),
+            sources: Capacity::default().tracked,
             control: Control::default(),
             rules: Rules::default(),
         }
@@ -166,6 +170,9 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     if let Some(node) = keys.take("nftables") {
         config.nftables = settings::nftables(node, report);
         without_restrict(&config, node, report);
+    }
+    if let Some(node) = keys.take("sources") {
+        config.sources = settings::sources(node, report);
     }
     if let Some(node) = keys.take("control") {
         config.control = settings::control(node, report);

@@ -9,6 +9,7 @@ use super::read::Report;
 use super::values::{self, Wrong};
 use super::yaml::Node;
 use crate::decide::Response;
+use crate::detect::Capacity;
 
 /// What is done about an incident, by how well its source address is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,6 +362,12 @@ pub(super) fn control(node: &Node, report: &mut Report<'_>) -> Control {
     }
     keys.finish(report);
     control
+}
+
+/// How many sources to track. Fewer than the least remember nothing under a flood, more than the most take over 8 GiB.
+pub(super) fn sources(node: &Node, report: &mut Report<'_>) -> u32 {
+    let read = report.integer(node, 1_024..=4_194_304);
+    read.and_then(|number| u32::try_from(number).ok()).unwrap_or(Capacity::default().tracked)
 }
 
 /// sun_path of unix(7) is 108 octets with the final zero.

@@ -37,6 +37,7 @@ respond: {spoofable: restrict, validated: ban}
 ban: {times: [10m, 1h, 1d, 7d], forget: 30d, ipv6-prefix: 64, max: 100000}
 keep: {incidents: 90d, packets: headers}
 nftables: {table: inet nfban, conntrack: auto}
+sources: 65536
 "#;
 
 fn of(protocol: u8, port: u16) -> Service {
@@ -72,6 +73,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
             sets: None,
             conntrack: Conntrack::Auto,
         },
+        sources: 65_536,
         control: Control { socket: "/run/nfban/control.sock".into(), group: "nfban".into() },
         rules: Rules { directory: "/etc/nfban/rules.d".into() },
     };

@@ -208,7 +208,7 @@ impl Daemon {
         let rules = setup::ruleset(config, &loaded.rules)
             .map_err(|error| StartError::needs("compile the rules", error))?;
         let settings = setup::engine(config, &host);
-        let mut engine = Engine::new(rules, settings, Capacity::default(), Seed::Random);
+        let mut engine = Engine::new(rules, settings, Capacity::of(config.sources), Seed::Random);
         // Before anything is changed in the kernel: another daemon may have the groups.
         let captures = Captures::open(&config.capture)?;
         let mut backend = Backend::open(config, &host)?;
@@ -470,7 +470,8 @@ impl Daemon {
                 .replace(&new.config.capture, &old.config.capture)
                 .map_err(|error| error.to_string())?;
         }
-        let rules_changed = new.rules != old.rules || new.config.traps != old.config.traps;
+        let counts_anew = new.rules != old.rules
+            || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
         if rebuild_backend {
             let backend = match Backend::open(&new.config, &self.host) {
                 Ok(backend) => backend,
@@ -486,9 +487,10 @@ impl Daemon {
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
         }
         self.loaded = new;
-        if rules_changed {
+        if counts_anew {
             let settings = setup::engine(&self.loaded.config, &self.host);
-            self.engine.replace_rules(rules, settings, Capacity::default(), clock::now(), &mut self.actions);
+            let capacity = Capacity::of(self.loaded.config.sources);
+            self.engine.replace_rules(rules, settings, capacity, clock::now(), &mut self.actions);
         }
         self.apply_settings();
         if rebuild_backend {

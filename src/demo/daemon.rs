@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::sandbox::THIS_PROGRAM;
 use super::{DemoError, program};
 use crate::control::client::ask;
-use crate::control::protocol::{BanRow, Reply, Request, Status};
+use crate::control::protocol::{Address, BanRow, Reply, Request, Status};
+use crate::report::target::Target;
 
 /// How long it may take until it answers: many times what a slow machine needs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -69,6 +70,14 @@ impl Daemon {
     pub(super) fn status(&self) -> Result<Status, DemoError> {
         match self.ask(&Request::Status { address: None })? {
             Reply::Status(status) => Ok(*status),
+            other => Err(off_topic(&other)),
+        }
+    }
+
+    /// What it knows of one source.
+    pub(super) fn known_of(&self, source: Target) -> Result<Address, DemoError> {
+        match self.ask(&Request::Status { address: Some(source) })? {
+            Reply::Address(known) => Ok(*known),
             other => Err(off_topic(&other)),
         }
     }

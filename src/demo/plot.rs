@@ -17,6 +17,7 @@ use super::sets::{self, Element};
 use super::story::{Story, Who};
 use super::wire::Flags;
 use super::{DemoError, Options};
+use crate::control::protocol::Count;
 use crate::decide::Measure;
 use crate::enforce::{Enforcer as _, Kernel, Settings};
 use crate::event::runs;
@@ -46,20 +47,26 @@ struct Act {
     /// Others, once it is too late for them.
     further: &'static [u16],
     rule: &'static str,
+    /// The rule that counts them, and what each port weighs in it.
+    counter: &'static str,
+    weight: u64,
     /// The set the element goes into, and whom it stands for.
     set: &'static str,
     source: &'static str,
 }
 
-/// Each of these ports weighs 3 of the 24 that make a scan.
+/// Each port weighs 3 of the 24 that make a scan, and the published ones that are tried first are two of the eight: a SYN
+/// that is made by hand counts even where it is answered, once three closed ports have been tried.
 const IPV4: Act = Act {
     title: "IPv4: a half-open scan (SYN and never a connection, as nmap -sS does)",
     probe: "SYN",
     flags: Flags::SYN,
-    first: &[21, 23, 25, 53, 110, 135, 139],
+    first: &[21, 23, 25, 53, 110],
     last: 445,
     further: &[111, 143, 993, 1433, 1723, 3306, 3389, 5432, 5900, 6379, 8080, 8443],
     rule: "tcp-syn-scan",
+    counter: "tcp-port-scan",
+    weight: 3,
     set: "restrict4",
     source: "198.51.100.7",
 };
@@ -73,6 +80,8 @@ const IPV6: Act = Act {
     last: 25,
     further: &[53, 110, 143, 445, 3389, 8080],
     rule: "tcp-null-scan",
+    counter: "tcp-null-scan",
+    weight: 1,
     set: "restrict6",
     source: "2001:db8:bad::/64",
 };
@@ -98,7 +107,8 @@ pub(super) fn play(options: &Options, inside: &Inside, out: &mut dyn Write) -> R
     story.tell(
         Who::Victim,
         &format!(
-            "loads {ruleset}: publishes tcp 22, 80 and 443, refuses the rest and hands it to NFLOG group 100"
+            "loads {ruleset}: publishes tcp 22, 80 and 443 and refuses the rest; NFLOG group 100 gets what it \
+             refuses, 101 the first packets of what it accepts"
         ),
     )?;
     let daemon = Daemon::start(inside.folder(), BAN)?;
@@ -184,27 +194,31 @@ impl Stage<'_> {
     }
 
     fn probe_below_the_threshold(&mut self, act: &Act, attacker: &Attacker<'_>) -> Result<(), DemoError> {
-        let before = self.daemon.status()?.evidence;
-        if act.flags == Flags::SYN {
-            for port in OPEN {
-                let reply = attacker.probe(port, act.flags, attacker::LIMIT)?;
-                holds(reply == Reply::Open, || {
-                    format!("port {port} answers {} with SYN+ACK: {reply:?}", act.probe)
-                })?;
-            }
+        for &port in act.open() {
+            let reply = attacker.probe(port, act.flags, attacker::LIMIT)?;
+            holds(reply == Reply::Open, || {
+                format!("port {port} answers {} with SYN+ACK: {reply:?}", act.probe)
+            })?;
+        }
+        if !act.open().is_empty() {
             self.story
-                .tell(Who::Attacker, &format!("sends {} to ports {}: open", act.probe, ports(&OPEN)))?;
+                .tell(Who::Attacker, &format!("sends {} to ports {}: open", act.probe, ports(act.open())))?;
         }
         all_silent(act, attacker, act.first)?;
         self.story
             .tell(Who::Attacker, &format!("sends {} to ports {}: no answer", act.probe, ports(act.first)))?;
-        let sent = number(act.first.len());
-        let counted = |stage: &mut Self| Ok(stage.daemon.status()?.evidence - before >= sent);
-        self.wait(counted, || format!("nfban counts {sent} refused probes"))?;
-        holds(self.incident(act)?.is_none(), || format!("{sent} probes are no incident yet"))?;
-        holds(sets::element(act.set)?.is_none(), || format!("{sent} probes put nothing into {}", act.set))?;
-        self.story
-            .tell(Who::Nfban, &format!("has counted {sent} closed ports: no scan yet, nothing is done"))?;
+        let sent = number(act.open().len() + act.first.len()) * act.weight;
+        let counted = |stage: &mut Self| Ok(stage.count(act)?.is_some_and(|count| count.count == sent));
+        self.wait(counted, || format!("nfban counts the ports as {sent} of a {}", act.counter))?;
+        let threshold = self.count(act)?.map_or(0, |count| count.threshold);
+        holds(sent < threshold, || format!("{sent} of {threshold} make no {}", act.rule))?;
+        holds(self.incident(act)?.is_none(), || "these ports are no incident yet".to_owned())?;
+        holds(sets::element(act.set)?.is_none(), || format!("these ports put nothing into {}", act.set))?;
+        let counted = act.below_the_threshold();
+        self.story.tell(
+            Who::Nfban,
+            &format!("has counted {counted}: {sent} of {threshold}, no scan yet, nothing is done"),
+        )?;
         Ok(())
     }
 
@@ -212,8 +226,7 @@ impl Stage<'_> {
         let told = |stage: &mut Self| Ok(stage.incident(act)?.is_some());
         self.wait(told, || format!("nfban reports a {} from {}", act.rule, act.source))?;
         let Some(incident) = self.incident(act)? else { return Ok(()) };
-        let mut expected = act.first.to_vec();
-        expected.push(act.last);
+        let mut expected = [act.open(), act.first, &[act.last]].concat();
         expected.sort_unstable();
         holds(incident.ports == expected, || {
             format!("the incident's ports are {}: they are {}", ports(&expected), ports(&incident.ports))
@@ -346,6 +359,12 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// How near the daemon says this act's source is to a scan.
+    fn count(&self, act: &Act) -> Result<Option<Count>, DemoError> {
+        let counts = self.daemon.known_of(act.target())?.counts;
+        Ok(counts.into_iter().find(|count| count.rule == act.counter))
+    }
+
     /// The incident that the daemon reports of this act.
     fn incident(&self, act: &Act) -> Result<Option<Incident>, DemoError> {
         let incidents = self.daemon.status()?.recent_incidents;
@@ -388,6 +407,19 @@ impl Stage<'_> {
 }
 
 impl Act {
+    /// The open ports that are tried first: only a SYN is answered there.
+    fn open(&self) -> &'static [u16] {
+        if self.flags == Flags::SYN { &OPEN } else { &[] }
+    }
+
+    /// What was tried so far, in words.
+    fn below_the_threshold(&self) -> String {
+        match (self.open().len(), self.first.len()) {
+            (0, closed) => format!("{closed} closed ports"),
+            (open, closed) => format!("{open} open ports and {closed} closed ones"),
+        }
+    }
+
     fn target(&self) -> Target {
         // The texts above are addresses and prefixes; a test says so.
         self.source.parse().unwrap_or(Target(IpNet::from(ATTACKER4)))

@@ -31,10 +31,19 @@ pub struct Capacity {
     pub sightings: u32,
 }
 
+impl Capacity {
+    /// Room for so many tracked sources, for half as many again that were seen once, and for four sightings of each: most
+    /// sources come for one port, and a scanner is found by its eighth.
+    #[must_use]
+    pub const fn of(tracked: u32) -> Self {
+        Self { probation: tracked.saturating_add(tracked / 2), tracked, sightings: tracked.saturating_mul(4) }
+    }
+}
+
 impl Default for Capacity {
     /// At most about 60 MiB for sources, and as much for prefixes; 15 MiB when only forged sources come.
     fn default() -> Self {
-        Self { probation: 98_304, tracked: 65_536, sightings: 262_144 }
+        Self::of(65_536)
     }
 }
 

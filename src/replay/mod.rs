@@ -137,8 +137,9 @@ pub fn run(
     let Options { mut config, rules, home, year, timezone } = options;
     config.home.extend(home);
     let settings = setup::engine(&config, &HostFacts::default());
+    let capacity = Capacity::of(config.sources);
     let mut replay = Replay {
-        engine: Engine::new(rules, settings, Capacity::default(), Seed::Fixed),
+        engine: Engine::new(rules, settings, capacity, Seed::Fixed),
         enforcer: DryRun::default(),
         clock: Clock::default(),
         line_clock: LineClock::new(timezone, year),

@@ -106,8 +106,9 @@ const CASES: &[Case] =
         case("udp-flood", "udp-flood", 1000, |n| {
             if n % 2 == 0 { datagram(9000) } else { traced(33_434).at_ttl(20) }
         }),
-        case("syn-flood", "syn-flood", 1000, |_| syn(22)),
+        case("syn-flood", "syn-flood", 1000, |_| raw_syn(22)),
         case("syn-flood", "syn-flood", 1000, |_| raw_syn(443).with(Verdict::Accepted)),
+        case("knock-flood", "syn-flood", 10_000, |_| syn(3128)),
         case("connection-flood", "syn-flood", 5000, |_| syn(443).with(Verdict::Accepted)),
         case("fragment-attack", "fragment-attack", 3, |n| faulty([Fault::Overlap, Fault::Oversized][n % 2])),
         case("tiny-fragments", "fragment-attack", 64, |_| faulty(Fault::Tiny)),

@@ -94,6 +94,7 @@ icmp-smurf: smurf, packets 10 in 10, (Log)
 icmp-ping-flood: echo, packets 300 in 10
 udp-flood: udp trace, packets 1000 in 10
 syn-flood: syn +accepted, packets 1000 in 10
+knock-flood: syn, packets 10000 in 10, syn-flood
 connection-flood: syn accepted, packets 5000 in 10, syn-flood
 fragment-attack: fragment fragment, packets 3 in 60
 tiny-fragments: fragment fragment, packets 64 in 60, fragment-attack
@@ -122,7 +123,7 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
         .collect();
     let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
     let expected = "trap-port distributed-scan tcp-port-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
-                    connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
+                    knock-flood connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
     assert_eq!(named.join(" "), expected);
     let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
     assert_eq!(of("trap-port"), Filter { dport_traps: true, ..Filter::default() });
@@ -130,6 +131,8 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
     assert_eq!((of("distributed-scan"), of("distributed-address-scan")), (all6.clone(), all6));
     let connected = Filter { verdict: vec![Verdict::Accepted], raw: Some(false), ..Filter::default() };
     assert_eq!(of("tcp-port-scan"), Filter { not: vec![connected], ..Filter::default() });
+    let raw = ["syn-flood", "knock-flood", "connection-flood"].map(|id| of(id).raw);
+    assert_eq!(raw, [Some(true), Some(false), Some(false)]);
     let web = of("open-web-sweep");
     assert!(!web.dport.is_empty());
     assert_eq!(
