@@ -77,6 +77,7 @@ impl Daemon {
                 .arg("run")
                 .arg("-c")
                 .arg(&config)
+                .env("STATE_DIRECTORY", folder.path())
                 .stderr(log)
                 .spawn()
                 .expect("the daemon starts")

@@ -39,4 +39,5 @@ pub mod packet;
 pub mod replay;
 pub mod report;
 pub mod setup;
+pub mod store;
 pub mod time;

@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod memory;
 mod outbound;
 mod signals;
 
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::memory::Memory;
 use self::outbound::Searches;
 use self::signals::{Signal, Signals};
 use crate::config::{Config, Mode, Problems, Trust};
@@ -127,6 +129,8 @@ struct Daemon {
     backend: Backend,
     captures: Captures,
     searches: Searches,
+    /// None where there is no state directory, and in a dry run.
+    memory: Option<Memory>,
     watch: Watch,
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
@@ -162,6 +166,9 @@ pub fn run(options: Options) -> Result<(), StartError> {
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
+    if let Some(memory) = daemon.memory.take() {
+        memory.finish(&daemon.engine, clock::now());
+    }
     match daemon.loaded.config.mode {
         Mode::Enforce => {
             info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len())
@@ -213,6 +220,9 @@ impl Daemon {
             Ok(held) => engine.reconcile(&held, started, &mut actions),
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
         }
+        let (memory, alarms) = Memory::open(&options, &mut engine, started);
+        let mut latest = Latest::default();
+        alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
         Ok(Self {
             options,
             loaded,
@@ -221,6 +231,7 @@ impl Daemon {
             backend,
             captures,
             searches,
+            memory,
             watch,
             inbox,
             refresh_at: None,
@@ -230,7 +241,7 @@ impl Daemon {
             refresh_from: started.boot,
             started,
             reinstalled: 0,
-            latest: Latest::default(),
+            latest,
             actions,
         })
     }
@@ -285,7 +296,8 @@ impl Daemon {
     /// Waits for packets, signals, requests or the next deadline.
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at)]
+        let save_at = self.memory.as_ref().map(Memory::next_deadline);
+        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at]
             .into_iter()
             .flatten()
             .min();
@@ -334,6 +346,10 @@ impl Daemon {
         }
         if let Some(what) = self.searches.ended() {
             self.latest.alarm(what, self.loaded.config.mode);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.go_on(&self.engine, now);
+            memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
@@ -480,6 +496,9 @@ impl Daemon {
         if rebuild_backend {
             self.engine.reassert(clock::now(), &mut self.actions);
             self.carry_out();
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.save();
         }
         Ok(())
     }

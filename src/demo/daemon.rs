@@ -40,6 +40,7 @@ impl Daemon {
             .env_clear()
             .env("PATH", program::path())
             .env("NO_COLOR", "1")
+            .env("STATE_DIRECTORY", folder)
             .stdin(Stdio::null())
             .stdout(written.try_clone().map_err(starting)?)
             .stderr(written)

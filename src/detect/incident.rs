@@ -260,8 +260,9 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-fn earlier(a: Stamp, b: Stamp) -> Stamp {
-    if b.boot < a.boot { b } else { a }
+pub(super) fn earlier(a: Stamp, b: Stamp) -> Stamp {
+    // What was seen before the boot has no boot time.
+    if (b.boot, b.wall_us) < (a.boot, a.wall_us) { b } else { a }
 }
 
 const fn has_ports(protocol: u8) -> bool {

@@ -8,6 +8,7 @@ pub mod class;
 pub mod fragment;
 mod incident;
 pub mod key;
+pub mod memory;
 mod population;
 mod probe;
 mod rate;
@@ -19,6 +20,8 @@ mod source;
 mod table;
 mod tool;
 
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod tests;
 
@@ -110,8 +113,10 @@ pub struct Seen {
 
 impl Seen {
     fn note(&mut self, first: Stamp, last: Stamp) {
-        self.first = Some(self.first.filter(|known| known.boot <= first.boot).unwrap_or(first));
-        self.last = Some(self.last.filter(|known| known.boot >= last.boot).unwrap_or(last));
+        // What was seen before the boot has no boot time.
+        let time = |stamp: &Stamp| (stamp.boot, stamp.wall_us);
+        self.first = Some(self.first.filter(|known| time(known) <= time(&first)).unwrap_or(first));
+        self.last = Some(self.last.filter(|known| time(known) >= time(&last)).unwrap_or(last));
     }
 }
 

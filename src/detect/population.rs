@@ -5,12 +5,14 @@
 //! sources with one packet each never reach those that have come back.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
 use smallvec::SmallVec;
 
 use super::Seen;
 use super::key::SourceKey;
+use super::memory::Remembered;
 use super::probe::Probe;
 use super::ruleset::Ruleset;
 use super::shape::{ShapeId, Shapes, Share};
@@ -151,7 +153,7 @@ impl Population {
             match first {
                 Some(newcomer) => newcomer.first = Some((*probe, shape)),
                 None => {
-                    let newcomer = Newcomer { first: Some((*probe, shape)), previous_ack: None };
+                    let newcomer = Newcomer { first: Some((*probe, shape)), ..Newcomer::default() };
                     self.newcomers.insert(*key, newcomer);
                 }
             }
@@ -187,10 +189,13 @@ impl Population {
 
     fn track(&mut self, key: &SourceKey, newcomer: Option<Newcomer>, context: Context<'_>) -> Place {
         let mut source = Source::default();
-        if let Some(Newcomer { first, previous_ack }) = newcomer {
-            source.previous_ack = previous_ack;
+        if let Some(newcomer) = newcomer {
+            let first = newcomer.first;
+            source.previous_ack = newcomer.previous_ack;
             let share = first.and_then(|(_, shape)| context.shapes.get(shape)?.shares.get(context.key));
-            if let (Some((probe, shape)), Some(share)) = (first, share) {
+            if let (Some(kept), Some(share)) = (newcomer.recalled(), share) {
+                source.take_back(share, &kept, kept.last, context);
+            } else if let (Some((probe, shape)), Some(share)) = (first, share) {
                 // Nothing fires here: a rule that one packet fires does not let its source be a newcomer.
                 source.count(share, shape, &probe, 0, context);
             }
@@ -208,6 +213,55 @@ impl Population {
         let (place, gone) = self.tracked.insert(*key, source);
         self.sightings -= gone.map_or(0, |gone| gone.sightings());
         place
+    }
+
+    /// What is kept of those that came back, at some places of their table.
+    pub(super) fn tracked_within(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (SourceKey, Remembered)> {
+        let tracked = self.tracked.within(places);
+        tracked.flat_map(|(key, source)| source.kept().map(move |kept| (key, kept)))
+    }
+
+    /// The same of those seen once.
+    pub(super) fn newcomers_within(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (SourceKey, Remembered)> {
+        let newcomers = self.newcomers.within(places);
+        newcomers.filter_map(|(key, newcomer)| Some((key, newcomer.kept()?)))
+    }
+
+    /// How many places the table of either has.
+    pub(super) fn places(&self, newcomers: bool) -> usize {
+        if newcomers { self.newcomers.places() } else { self.tracked.places() }
+    }
+
+    /// Takes back what was kept before, of somebody who had done nothing else if `alone`.
+    pub(super) fn take_back(
+        &mut self,
+        key: &SourceKey,
+        kept: Remembered,
+        alone: bool,
+        now: i64,
+        context: Context<'_>,
+    ) {
+        let tracked = self.tracked.find(key);
+        let newcomer = self.newcomers.find(key);
+        if alone && tracked.is_none() && newcomer.is_none() {
+            self.newcomers.insert(*key, Newcomer::of(kept));
+            return;
+        }
+        let Some(share) = context.shapes.get(kept.shape).and_then(|shape| shape.shares.get(context.key))
+        else {
+            return;
+        };
+        let place = tracked.unwrap_or_else(|| {
+            let newcomer = newcomer.and_then(|place| self.newcomers.remove(place));
+            self.track(key, newcomer, context)
+        });
+        self.changing(place, |source| source.take_back(share, &kept, now, context));
     }
 
     pub(super) fn forget(&mut self, key: &SourceKey, index: usize, rules: &Ruleset, shapes: &mut Shapes) {
@@ -230,7 +284,7 @@ impl Population {
         } else if let Some(newcomer) = self.newcomers.find_mut(key) {
             newcomer.previous_ack = Some(ack);
         } else {
-            self.newcomers.insert(*key, Newcomer { first: None, previous_ack: Some(ack) });
+            self.newcomers.insert(*key, Newcomer { previous_ack: Some(ack), ..Newcomer::default() });
         }
     }
 
@@ -249,9 +303,7 @@ impl Population {
     /// Forgets all counts.
     pub(super) fn clear(&mut self) {
         self.tracked.values_mut().for_each(Source::clear);
-        self.newcomers
-            .values_mut()
-            .for_each(|newcomer| *newcomer = Newcomer { first: None, previous_ack: None });
+        self.newcomers.values_mut().for_each(|newcomer| *newcomer = Newcomer::default());
         self.sightings = 0;
     }
 }

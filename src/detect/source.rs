@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::incident::Open;
+use super::incident::{Open, earlier};
 use super::key::{SourceKey, as_number};
+use super::memory::Remembered;
 use super::probe::{Probe, Sighting, nanoseconds};
 use super::rate::{Rate, Totals};
 use super::rule::Fields;
@@ -31,11 +32,36 @@ const PURGE_AT: usize = 32;
 const SHOWN: usize = 16;
 
 /// A source that has been seen once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Newcomer {
     /// Its packet, and which rules that is to count for once there is a second.
     pub(super) first: Option<(Probe, ShapeId)>,
     pub(super) previous_ack: Option<(u32, u16)>,
+    /// How long before the boot the packet came, in milliseconds: 49 days fit, and no window is longer than 30.
+    pub(super) before_boot: u32,
+}
+
+impl Newcomer {
+    /// Of the one sighting that is remembered of it.
+    pub(super) fn of(kept: Remembered) -> Self {
+        let before_boot = u32::try_from(kept.last.min(0).unsigned_abs() / 1_000_000).unwrap_or(u32::MAX);
+        let boot = Duration::from_nanos(u64::try_from(kept.last).unwrap_or_default());
+        let Sighting { first, probe, .. } = kept.sighting;
+        let probe = Probe { at: Stamp { boot, ..first }, ..probe };
+        Self { first: Some((probe, kept.shape)), previous_ack: None, before_boot }
+    }
+
+    pub(super) fn kept(&self) -> Option<Remembered> {
+        let (probe, shape) = self.first?;
+        let last = nanoseconds(probe.at) - i64::from(self.before_boot) * 1_000_000;
+        let sighting = Sighting { first: probe.at, probe, packets: 1, bytes: u64::from(probe.length) };
+        Some(Remembered { sighting, last, shape })
+    }
+
+    /// Its packet, when it came before the boot.
+    pub(super) fn recalled(&self) -> Option<Remembered> {
+        self.kept().filter(|_| self.before_boot > 0)
+    }
 }
 
 impl Pinned for Newcomer {
@@ -316,6 +342,41 @@ impl Source {
         }
     }
 
+    /// All that is kept of it.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Remembered> {
+        self.hot.iter().zip(&self.cold).map(|(hot, cold)| Remembered {
+            sighting: Sighting {
+                first: cold.first,
+                probe: cold.probe(hot),
+                packets: u64::from(hot.packets),
+                bytes: hot.bytes,
+            },
+            last: hot.last,
+            shape: cold.shape,
+        })
+    }
+
+    /// Takes back what was kept of it before; time may have gone on by then.
+    pub(super) fn take_back(&mut self, share: &Share, kept: &Remembered, now: i64, context: Context<'_>) {
+        let Remembered { sighting: Sighting { first, probe, packets, bytes }, last, shape } = *kept;
+        self.unripe.1 = 0;
+        let key = context.key_of(share, shape, &probe);
+        let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+        if let Some(at) = self.hot.iter().position(|hot| hot.key == key) {
+            let (Some(hot), Some(cold)) = (self.hot.get_mut(at), self.cold.get_mut(at)) else { return };
+            hot.last = hot.last.max(last);
+            hot.packets = hot.packets.saturating_add(packets);
+            hot.bytes = hot.bytes.saturating_add(bytes);
+            cold.first = earlier(cold.first, first);
+            return;
+        }
+        if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
+            self.purge(now, context);
+        }
+        self.hot.push(Hot { key, last, bytes, packets, told: seconds(last), raw: probe.raw });
+        self.cold.push(Cold::new(&probe, shape));
+    }
+
     fn rate(&mut self, index: usize) -> Option<&mut Rate> {
         let of = u16::try_from(index).ok()?;
         let at = self.rates.iter().position(|(rule, _)| *rule == of).unwrap_or_else(|| {
@@ -495,7 +556,7 @@ impl Source {
     /// What counts now.
     pub(super) fn seen(&self, now: Stamp, context: Context<'_>) -> Seen {
         let stamp = |last: i64| Stamp {
-            boot: Duration::from_nanos(last.unsigned_abs()),
+            boot: Duration::from_nanos(u64::try_from(last).unwrap_or_default()),
             wall_us: now.wall_us - (nanoseconds(now) - last) / 1000,
         };
         let (now, mut seen) = (nanoseconds(now), Seen::default());

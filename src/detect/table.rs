@@ -5,9 +5,12 @@
 //! known source writes one flag where it reads anyway, instead of moving its entry in a list.
 
 use std::hash::BuildHasher;
+use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
+use ipnet::IpNet;
 
 use super::key::{SourceKey, as_number};
 
@@ -32,6 +35,16 @@ impl Packed {
         let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
         let rest = if key.zone == 0 { u64::from(key.net.prefix_len()) << 1 } else { key.zone | 1 };
         Self { address: [half(address >> 64), half(address)], rest }
+    }
+
+    /// The key it was made of; one with a zone as that of a single address, which is the same here.
+    fn key(&self) -> SourceKey {
+        let [high, low] = self.address;
+        let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical();
+        let zone = if self.rest % 2 == 1 { self.rest } else { 0 };
+        let length = u8::try_from(self.rest >> 1).ok().filter(|_| zone == 0);
+        let net = length.and_then(|length| IpNet::new(address, length).ok());
+        SourceKey { net: net.unwrap_or_else(|| address.into()), zone }
     }
 }
 
@@ -124,6 +137,17 @@ impl<V: Pinned> Table<V> {
     pub(super) fn find_mut(&mut self, key: &SourceKey) -> Option<&mut V> {
         let place = self.find(key)?;
         self.at_mut(place)
+    }
+
+    /// The entries at `places`, whether there are so many or not.
+    pub(super) fn within(&self, places: Range<usize>) -> impl Iterator<Item = (SourceKey, &V)> {
+        let entries = self.entries.iter().take(places.end).skip(places.start);
+        entries.flatten().map(|entry| (entry.key.key(), &entry.value))
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {

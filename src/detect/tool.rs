@@ -84,6 +84,15 @@ impl Marks {
         Self(marks)
     }
 
+    /// As a number, to be kept.
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     const fn bears(self, tool: Tool) -> bool {
         self.0 & bit(tool) != 0
     }

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use crate::decide::{Deed, Evidence, Ledger, Measure, Policy, Shield, Shielded, Standing, State};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
+use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
 use crate::detect::{Capacity, Detector, Effect, Finding, Grounds, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
@@ -225,6 +226,22 @@ impl Engine {
         self.detector.restart_windows();
     }
 
+    /// What counts `now` for rules with long windows, to outlive this process: see [`Detector::remember`].
+    #[must_use]
+    pub fn remember(&self, now: Stamp) -> Vec<Memory> {
+        self.detector.remember(now, LONG_WINDOW)
+    }
+
+    /// A part of it: see [`Detector::remember_part`].
+    pub fn remember_part(&self, from: Progress, now: Stamp, memories: &mut Vec<Memory>) -> Option<Progress> {
+        self.detector.remember_part(from, now, LONG_WINDOW, memories)
+    }
+
+    /// Takes back what [`Self::remember`] gave an earlier process.
+    pub fn recall(&mut self, memories: Vec<Memory>, now: Stamp) {
+        self.detector.recall(memories, now);
+    }
+
     /// Replaces settings; counts, incidents and bans stay, but for bans of those who are now shielded.
     pub fn reconfigure(&mut self, settings: Settings, actions: &mut Vec<Action>) {
         let Settings { surroundings, widths, policy, shield } = settings;
@@ -235,7 +252,8 @@ impl Engine {
         actions.extend(freed.into_iter().map(Action::Enforce));
     }
 
-    /// Starts counting anew with other rules; bans stay, open incidents end.
+    /// Starts counting anew with other rules, but for long windows of rules that are still there; bans stay, open
+    /// incidents end.
     pub fn replace_rules(
         &mut self,
         rules: Ruleset,
@@ -245,6 +263,7 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) {
         self.finish(now, actions);
+        let memories = self.remember(now);
         self.detector = Detector::new(
             rules,
             settings.surroundings.clone(),
@@ -252,6 +271,7 @@ impl Engine {
             capacity,
             Seed::Random,
         );
+        self.recall(memories, now);
         self.reconfigure(settings, actions);
     }
 

@@ -102,11 +102,22 @@ impl Daemon {
         Self::spawn(home, setup, command)
     }
 
+    /// Starts it with an existing configuration and `state` as its state directory.
+    pub fn start_in(home: &Namespace, setup: Setup, state: &Path) -> Self {
+        let mut command = Command::new(NFBAN);
+        command.args(["run", "-c"]).arg(setup.config()).env("STATE_DIRECTORY", state);
+        Self::spawn(home, setup, command)
+    }
+
     /// Starts a command that becomes the daemon.
     pub fn spawn(home: &Namespace, setup: Setup, mut command: Command) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(setup.folder().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // Never this machine's own state.
+        if !command.get_envs().any(|(name, _)| name == "STATE_DIRECTORY") {
+            command.env("STATE_DIRECTORY", setup.folder());
+        }
         let child = home.enter(|| command.spawn().unwrap());
         let mut daemon = Self { child, setup };
         wait_until("the daemon answers", || {
@@ -120,6 +131,7 @@ impl Daemon {
     /// Runs it where it must not start, and says how it ended.
     pub fn refuses_to_start(home: &Namespace, setup: &Setup, mut command: Command) -> Answer {
         command.args(["run", "-c"]).arg(setup.config()).stdin(Stdio::null());
+        command.env("STATE_DIRECTORY", setup.folder());
         Answer::of(&home.enter(|| command.output().unwrap()))
     }
 

@@ -1,0 +1,273 @@
+//! The database on a real disk: what comes back, and what happens to a file that is damaged, newer, or too large.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::keeper::Keeper;
+use super::sightings::Recalled;
+use super::{FILE, Opened, Store, StoreError, UPGRADES};
+use crate::detect::key::SourceKey;
+use crate::detect::memory::{Holder, Memory};
+use crate::filter::Class;
+use crate::time::{Stamp, Wall};
+
+/// 2026-01-02T03:04:05Z.
+const NOW: i64 = 1_767_323_045_000_000;
+
+fn now() -> Stamp {
+    Stamp { boot: Duration::from_secs(1_000), wall_us: NOW }
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join(FILE)
+    }
+
+    fn open(&self) -> Store {
+        let Opened { store, alarms } = Store::open(&self.file(), Wall(NOW)).unwrap();
+        assert_eq!(alarms, Vec::<String>::new());
+        store
+    }
+
+    /// The files in it but for the database's own, sorted.
+    fn others(&self) -> Vec<String> {
+        let names = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| ![FILE, "state.db-wal", "state.db-shm"].contains(&name.as_str()));
+        names.sort_unstable();
+        names
+    }
+}
+
+fn memory(number: u32) -> Memory {
+    let saddr = if number.is_multiple_of(2) {
+        IpAddr::from((0xc000_0200 + number).to_be_bytes())
+    } else {
+        IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::try_from(number % 65_536).unwrap()])
+    };
+    Memory {
+        holder: Holder::ALL[number as usize % 4],
+        key: SourceKey { net: saddr.into(), zone: if number.is_multiple_of(3) { 0 } else { u64::MAX } },
+        rules: ["slow-scan", "other"].into_iter().take(1 + number as usize % 2).map(Arc::from).collect(),
+        class: Class::ALL[number as usize % Class::ALL.len()],
+        accepted: number.is_multiple_of(5),
+        saddr,
+        daddr: IpAddr::from([203, 0, 113, 5]),
+        sport: 40_000,
+        dport: u16::try_from(number % 65_536).unwrap(),
+        protocol: 6,
+        ttl: 57,
+        flags: 0x0fff,
+        length: u32::MAX,
+        raw: number.is_multiple_of(7),
+        marks: 3,
+        first_us: NOW - 3_600_000_000,
+        last_us: NOW - i64::from(number) * 1_000_000,
+        packets: u32::MAX,
+        bytes: 1 << 40,
+    }
+}
+
+fn memories(many: u32) -> Vec<Memory> {
+    (0..many).map(memory).collect()
+}
+
+/// What is saved, in the order of the latest first.
+fn saved(store: &Store) -> Vec<Memory> {
+    let Recalled { mut memories, unreadable } = store.load().unwrap();
+    assert_eq!(unreadable, 0);
+    memories.sort_by_key(|memory| -memory.last_us);
+    memories
+}
+
+#[test]
+fn what_was_saved_is_there_for_the_next_process_and_nobody_else_may_read_it() {
+    let folder = Folder::new();
+    folder.open().save(&memories(100)).unwrap();
+    assert_eq!(saved(&folder.open()), memories(100));
+    let mode = fs::metadata(folder.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let log: i64 = Connection::open(folder.file())
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(log, 1);
+}
+
+#[test]
+fn a_snapshot_replaces_the_one_before_and_rewrites_only_what_has_changed() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.save(&memories(100)).unwrap();
+    let changes = |store: &Store| store.connection.total_changes();
+    let before = changes(&store);
+    // The clocks jitter by less than a second.
+    let mut next: Vec<_> =
+        memories(100).into_iter().map(|memory| Memory { last_us: memory.last_us + 3, ..memory }).collect();
+    next.swap(1, 2);
+    store.save(&next).unwrap();
+    assert_eq!(changes(&store) - before, 0);
+    next.remove(0);
+    next[0].packets = 7;
+    next.push(memory(200));
+    store.save(&next).unwrap();
+    assert_eq!(changes(&store) - before, 4, "two rows out and two in");
+    assert_eq!(saved(&store).len(), 100);
+    // What a process finds is no part of what it saves.
+    drop(store);
+    let mut store = folder.open();
+    store.save(&memories(3)).unwrap();
+    drop(store);
+    assert_eq!(saved(&folder.open()), memories(3));
+}
+
+#[test]
+fn two_daemons_cannot_have_one_state_directory() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let error = Store::open(&folder.file(), Wall(NOW)).unwrap_err();
+    assert!(matches!(error, StoreError::Taken), "{error}");
+    drop(store);
+    folder.open();
+}
+
+#[test]
+fn a_killed_process_leaves_its_last_snapshot() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.save(&memories(10)).unwrap();
+    // What a killed process leaves: nothing is closed, the log is not written back.
+    let copy = Folder::new();
+    for name in [FILE, "state.db-wal"] {
+        fs::copy(folder.0.path().join(name), copy.0.path().join(name)).unwrap();
+    }
+    assert_eq!(saved(&copy.open()), memories(10));
+}
+
+#[test]
+fn a_damaged_file_is_kept_aside_and_a_fresh_one_begun() {
+    let folder = Folder::new();
+    fs::write(folder.file(), "no database at all, but long enough to be taken for one ".repeat(40)).unwrap();
+    let Opened { mut store, alarms } = Store::open(&folder.file(), Wall(NOW)).unwrap();
+    assert_eq!(alarms.len(), 1);
+    assert!(alarms[0].contains("state.db.broken-20260102T030405Z"), "{alarms:?}");
+    assert_eq!(folder.others(), ["state.db.broken-20260102T030405Z"]);
+    store.save(&memories(3)).unwrap();
+    assert_eq!(saved(&store), memories(3));
+}
+
+#[test]
+fn a_file_damaged_under_the_daemon_is_replaced_with_all_that_it_knows() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.save(&memories(1_000)).unwrap();
+    drop(store);
+    let octets = fs::metadata(folder.file()).unwrap().len();
+    let store = folder.open();
+    let keeper = Keeper::start(store).unwrap();
+    // Everything behind the first page, which holds the schema.
+    let mut file = fs::read(folder.file()).unwrap();
+    assert_eq!(file.len() as u64, octets);
+    file[4096..].fill(0xff);
+    fs::write(folder.file(), file).unwrap();
+    let alarms = keeper.finish(memories(1_000), now(), Duration::from_secs(60));
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(alarms[0].contains("is damaged"), "{alarms:?}");
+    assert_eq!(saved(&folder.open()), memories(1_000));
+}
+
+#[test]
+fn a_newer_file_is_read_and_never_written() {
+    let folder = Folder::new();
+    folder.open().save(&memories(3)).unwrap();
+    let newer = Connection::open(folder.file()).unwrap();
+    newer.execute_batch("ALTER TABLE sighting ADD COLUMN colour TEXT; PRAGMA user_version = 7").unwrap();
+    drop(newer);
+    let before = fs::read(folder.file()).unwrap();
+    let Opened { mut store, alarms } = Store::open(&folder.file(), Wall(NOW)).unwrap();
+    assert!(alarms[0].contains("schema 7"), "{alarms:?}");
+    assert_eq!(saved(&store), memories(3));
+    store.save(&memories(9)).unwrap();
+    assert_eq!(saved(&store), memories(3));
+    drop(store);
+    assert_eq!(fs::read(folder.file()).unwrap(), before);
+    assert_eq!(folder.others(), Vec::<String>::new());
+}
+
+#[test]
+fn an_older_file_is_copied_before_it_is_upgraded() {
+    let folder = Folder::new();
+    folder.open().save(&memories(3)).unwrap();
+    let upgrades = [UPGRADES[0], "ALTER TABLE sighting ADD COLUMN colour TEXT"];
+    let Opened { store, alarms } = Store::open_with(&folder.file(), Wall(NOW), &upgrades).unwrap();
+    assert_eq!(alarms, Vec::<String>::new());
+    assert_eq!(saved(&store), memories(3));
+    assert_eq!(folder.others(), ["state.db.schema-1"]);
+    let copy = folder.0.path().join("state.db.schema-1");
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    drop(store);
+    // The copy is what the older version works with.
+    let old = Store::open(&copy, Wall(NOW)).unwrap();
+    assert_eq!((saved(&old.store), old.alarms), (memories(3), Vec::new()));
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_the_file_as_it_was() {
+    let folder = Folder::new();
+    folder.open().save(&memories(3)).unwrap();
+    let upgrades = [UPGRADES[0], "ALTER TABLE sighting ADD COLUMN colour TEXT; nonsense"];
+    let failed = Store::open_with(&folder.file(), Wall(NOW), &upgrades);
+    assert!(matches!(failed, Err(StoreError::Database(_))), "{failed:?}");
+    assert_eq!(saved(&folder.open()), memories(3));
+}
+
+#[test]
+fn a_full_disk_is_one_alarm_and_the_earlier_snapshot_stays() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.save(&memories(3)).unwrap();
+    let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    let keeper = Keeper::start(store).unwrap();
+    while !keeper.save(memories(1_000), now()) {}
+    let alarms = keeper.finish(memories(1_000), now(), Duration::from_secs(60));
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(alarms[0].contains("full"), "{alarms:?}");
+    assert_eq!(saved(&folder.open()), memories(3));
+}
+
+#[test]
+fn a_row_that_makes_no_sense_is_left_out_and_counted() {
+    let folder = Folder::new();
+    folder.open().save(&memories(5)).unwrap();
+    let other = Connection::open(folder.file()).unwrap();
+    for (number, change) in
+        ["dport = 70000", "saddr = 'x'", "class = 'x'", "ttl = -1"].into_iter().enumerate()
+    {
+        other.execute(&format!("UPDATE sighting SET {change} WHERE id = {}", number + 1), []).unwrap();
+    }
+    let Recalled { memories, unreadable } = folder.open().load().unwrap();
+    assert_eq!((memories, unreadable), (vec![memory(4)], 4));
+}
+
+#[test]
+fn without_a_directory_there_is_no_database() {
+    let error = Store::open(&PathBuf::from("/nonexistent/state.db"), Wall(NOW)).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::System(error) if error.kind() == std::io::ErrorKind::NotFound),
+        "{error}"
+    );
+}
