@@ -134,7 +134,7 @@ fn as_an_ordinary_user() -> &'static [&'static str] {
 const TOLD: [&str; 18] = [
     "connects to its ports 22 and 80",
     "2 open ports and 5 closed ones: 21 of 24, no scan yet",
-    "incident tcp-syn-scan from 198.51.100.7: 8 packets, ports 21-23, 25, 53, 80, 110, 445",
+    "incident tcp-syn-scan from 198.51.100.7: 8 packets, ports 21-23, 53, 80, 111, 135, 445",
     "holds in set restrict4, within ",
     "198.51.100.7 ",
     "comment \"tcp-syn-scan\"",
