@@ -141,7 +141,7 @@ fn who_writes_packets_by_hand_is_a_guess_and_told_as_one() {
     let pair = silent_peer();
     let scan = Running::start(&pair, &format!("nmap -n -Pn -sS --send-ip --max-rate 100 -p 1-5000 {PEER4}"));
     let culprit = find(&pair, &incident(HOME4, PEER4, &[22, 80]));
-    assert_eq!(culprit.to_string(), format!("probably process nmap (pid {}, user root)", scan.pid()));
+    assert_eq!(culprit.to_string(), format!("perhaps process nmap (pid {}, user root)", scan.pid()));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::trust::Trust;
 use super::values::{self, Wrong};
 use super::yaml::{self, Node, Source, Value};
 use crate::detect::rule::{Count, Fields, Key, PortWeight, Rule, Weights};
-use crate::filter::{self, Filter};
+use crate::filter::{self, Class, Filter};
 use crate::packet::Verdict;
 
 mod reach;
@@ -207,6 +207,9 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
     let from = keys.take("from-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
     let closed_node = keys.take("closed-at-least");
     let closed = closed_node.and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let classes = Class::ALL.map(|class| (class.as_str(), class));
+    let owns = keys.take("owns");
+    let owns = owns.map(|node| report.list(node, |node, report| report.word(node, &classes)));
     let report_as = keys.take("report-as").and_then(|node| report.parse(node, "the id of a rule", id));
     let quiet = keys.take("quiet");
     let quiet = quiet.and_then(|node| report.parse(node, "a duration such as 10m", self::window));
@@ -231,6 +234,7 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
         window: window?,
         respond,
         report_as,
+        owns: owns.unwrap_or_default(),
         quiet,
         closed_at_least: closed.and_then(|closed| u32::try_from(closed).ok()).unwrap_or(0),
         from_at_least: from.and_then(|from| u32::try_from(from).ok()).unwrap_or(1),

@@ -72,7 +72,7 @@ fn ipv4(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
     let fragment = (fragment.more || fragment.offset > 0).then_some(fragment);
     let extent = Extent::new(octets, usize::from(total_length));
     // AH (51) stays the protocol: nft's `meta l4proto` walks through it in IPv6 only.
-    let transport = transport::decode(Version::V4, protocol, extent, start, fragment)?;
+    let transport = of_fragment(transport::decode(Version::V4, protocol, extent, start, fragment), fragment)?;
     Ok(Packet {
         saddr: Ipv4Addr::new(s0, s1, s2, s3).into(),
         daddr: Ipv4Addr::new(d0, d1, d2, d3).into(),
@@ -85,6 +85,17 @@ fn ipv4(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
         protocol,
         transport,
     })
+}
+
+/// A fragment is one whatever its transport header says: that of the whole packet is judged when it is put together.
+fn of_fragment(
+    transport: Result<Transport, Undecoded>,
+    fragment: Option<Fragment>,
+) -> Result<Transport, Undecoded> {
+    match transport {
+        Err(why) if fragment.is_some() && !why.is_truncation() => Ok(Transport::Opaque),
+        transport => transport,
+    }
 }
 
 fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
@@ -110,7 +121,7 @@ fn ipv6(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
         return Err(Undecoded::JumboLength);
     }
     let transport = if complete {
-        transport::decode(Version::V6, protocol, extent, end, fragment)?
+        of_fragment(transport::decode(Version::V6, protocol, extent, end, fragment), fragment)?
     } else {
         Transport::Opaque
     };

@@ -122,9 +122,9 @@ pub struct Surroundings {
 }
 
 /// Source ports from which the answers of well-known services come; below 1024 all of them.
-const SERVICE: [u16; 25] = [
-    1194, 1433, 1521, 1935, 2049, 3128, 3306, 3389, 3478, 4500, 5060, 5222, 5223, 5228, 5432, 6379, 6443,
-    8080, 8443, 8883, 9092, 9200, 11211, 27017, 51820,
+const SERVICE: [u16; 30] = [
+    1194, 1433, 1521, 1900, 1935, 2049, 3128, 3306, 3389, 3478, 3702, 4500, 5060, 5222, 5223, 5228, 5353,
+    5355, 5432, 5683, 6379, 6443, 8080, 8443, 8883, 9092, 9200, 11211, 27017, 51820,
 ];
 
 /// Protocols that ordinary hosts and routers send: ICMP, IGMP, IP in IP, TCP, UDP, IPv6, GRE, ESP, AH, ICMPv6,

@@ -403,8 +403,8 @@ impl Detector {
             let Some(rule) = rules.rules.get(open.rule) else { continue };
             let of_class = rule.classes.contains(arrival.class) && !rule.is_narrow();
             let matches = mask.contains(open.rule);
-            if rule.owns() && arrival.class == Class::Fragment && !matches {
-                // A scan that comes in fragments is still the scan it is.
+            if rule.owns() && matches!(arrival.class, Class::Fragment | Class::Probe) && !matches {
+                // A scan that comes in fragments, or asks for names and times as well, is still the scan it is.
                 open.touch(arrival.probe.at);
                 return Some(number);
             }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::decide::Response;
-use crate::filter::Filter;
+use crate::filter::{Class, Filter};
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Rule {
     pub enabled: bool,
     /// Which packets.
     pub filter: Filter,
+    /// The classes that its incidents own besides those it matches (`owns`).
+    pub owns: Vec<Class>,
     /// What of them is counted.
     pub count: Count,
     /// Per what.

@@ -31,6 +31,11 @@ impl Classes {
         }
     }
 
+    /// These and some more.
+    fn and_of(self, classes: &[Class]) -> Self {
+        if classes.is_empty() { self } else { Self(self.0 | Self::of(classes).0) }
+    }
+
     pub(super) const fn contains(self, class: Class) -> bool {
         self.0 >> class as u16 & 1 == 1
     }
@@ -107,7 +112,7 @@ impl Compiled {
             respond: if outbound { Some(Response::Log) } else { rule.respond },
             from_at_least: usize::try_from(rule.from_at_least).unwrap_or(usize::MAX),
             closed_at_least: usize::try_from(rule.closed_at_least).unwrap_or(usize::MAX),
-            classes: Classes::of(&filter.class),
+            classes: Classes::of(&filter.class).and_of(&rule.owns),
             key,
             narrow: {
                 let class_and_verdict = crate::filter::Filter {

@@ -81,8 +81,8 @@ impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.certain, self.owners.len()) {
             (true, _) => {}
-            (false, 1) => f.write_str("probably ")?,
-            (false, _) => f.write_str("probably one of: ")?,
+            (false, 1) => f.write_str("perhaps ")?,
+            (false, _) => f.write_str("perhaps one of: ")?,
         }
         for (at, owner) in self.owners.iter().enumerate() {
             write!(f, "{}{owner}", if at == 0 { "" } else { ", " })?;
@@ -290,10 +290,10 @@ mod tests {
         };
         assert_eq!(told(&[&alice], true), "process nmap (pid 123, user alice)");
         assert_eq!(told(&[&hidden], true), "a process of user 33");
-        assert_eq!(told(&[&hidden], false), "probably a process of user 33");
+        assert_eq!(told(&[&hidden], false), "perhaps a process of user 33");
         assert_eq!(
             told(&[&alice, &hidden], false),
-            "probably one of: process nmap (pid 123, user alice), a process of user 33"
+            "perhaps one of: process nmap (pid 123, user alice), a process of user 33"
         );
     }
 }

@@ -83,11 +83,13 @@ tcp-probe-mix: bogus null fin xmas finack ack syn, dport W 36 in 60, tcp-port-sc
 tcp-grid-scan: syn, dport daddr 30 in 60, tcp-port-scan, tcp-syn-scan
 udp-scan: udp, dport W 24 in 60
 udp-grid-scan: udp, dport daddr 30 in 60, udp-scan
+udp-data-scan: udp, dport 48 in 60, udp-scan
 ip-protocol-scan: proto, protocol 4 in 60
 host-sweep: syn udp echo ack probe +accepted, daddr 10 in 60, closed 1
 open-port-sweep: syn accepted, daddr 32 in 60, host-sweep
 open-web-sweep: syn accepted, daddr 128 in 60, host-sweep
-distributed-port-scan: syn, dport W per /24 /48 48 in 300, from 4, distributed-scan
+distributed-port-scan: syn udp bogus null fin xmas, dport W per /24 /48 48 in 300, from 4, distributed-scan
+distributed-sweep: syn udp echo, daddr per /24 /48 32 in 60, from 4, distributed-scan
 distributed-address-scan: syn +accepted, saddr 256 in 60, distributed-scan
 icmp-probe: probe, packets 3 in 60, (Log)
 icmp-smurf: smurf, packets 10 in 10, (Log)
@@ -99,8 +101,8 @@ connection-flood: syn accepted, packets 5000 in 10, syn-flood
 fragment-attack: fragment fragment, packets 3 in 60
 tiny-fragments: fragment fragment, packets 64 in 60, fragment-attack
 duplicate-fragments: fragment fragment, packets 100 in 60, fragment-attack
-slow-scan: syn udp, dport 20 in 604800
-traceroute: trace echo syn +accepted, packets 3 in 10, quiet 600, (Log)
+slow-scan: syn udp bogus null fin xmas, dport 20 in 604800
+traceroute: trace udp echo syn +accepted, packets 3 in 30, quiet 600, (Log)
 outbound-flag-scan: bogus null fin xmas outbound, dport 3 in 60, (Log), outbound-scan
 outbound-scan: syn udp outbound, dport W per pair 300 in 60, (Log)
 outbound-host-sweep: syn udp outbound, daddr 60 in 60, (Log), outbound-scan
@@ -122,7 +124,7 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
         .filter(|(_, filter)| !filter.is_empty())
         .collect();
     let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
-    let expected = "trap-port distributed-scan tcp-port-scan udp-scan udp-grid-scan host-sweep open-port-sweep open-web-sweep distributed-address-scan syn-flood \
+    let expected = "trap-port distributed-scan tcp-port-scan udp-scan udp-grid-scan host-sweep open-port-sweep open-web-sweep distributed-port-scan distributed-sweep distributed-address-scan syn-flood \
                     knock-flood connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
     assert_eq!(named.join(" "), expected);
     let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
