@@ -158,6 +158,11 @@ pub fn datagram(dport: u16) -> Seen {
     seen(Class::Udp, 17, 28, Transport::Udp(Udp { sport: 50_000, dport, length: 8 }))
 }
 
+/// A datagram with 60 octets of data.
+pub fn with_data(dport: u16) -> Seen {
+    seen(Class::Udp, 17, 88, Transport::Udp(Udp { sport: 50_000, dport, length: 68 }))
+}
+
 pub fn traced(dport: u16) -> Seen {
     Seen { class: Class::Trace, ..datagram(dport) }.at_ttl(1)
 }

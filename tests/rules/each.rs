@@ -83,6 +83,7 @@ const CASES: &[Case] =
         case("tcp-grid-scan", "tcp-syn-scan", 30, |n| raw_syn(high(n % 10)).to(host(n / 10))),
         case("udp-scan", "udp-scan", 8, |n| datagram(low(n))),
         case("udp-scan", "udp-scan", 12, |n| datagram(high(n))),
+        case("udp-data-scan", "udp-scan", 48, |n| with_data(high(n))),
         case("udp-grid-scan", "udp-scan", 30, |n| datagram(low(n / 6)).to(host(n % 6))),
         case("ip-protocol-scan", "ip-protocol-scan", 4, |n| of_protocol([3, 5, 7, 255][n])),
         case("host-sweep", "host-sweep", 10, |n| syn(22).to(host(n))),
@@ -96,6 +97,9 @@ const CASES: &[Case] =
             syn(high(n)).from([192, 0, 2, 10 + (n % 8) as u8])
         }),
         case("distributed-port-scan", "distributed-scan", 16, |n| syn(low(n)).from(of_48(n % 4))),
+        case("distributed-sweep", "distributed-scan", 32, |n| {
+            raw_syn(22).from([192, 0, 2, n as u8 % 8]).to(host(n))
+        }),
         case("distributed-address-scan", "distributed-scan", 256, |n| raw_syn(22).from(of_64(n))),
         case("distributed-address-scan", "distributed-scan", 256, |n| {
             syn(443).from(of_64(n)).with(Verdict::Accepted)
