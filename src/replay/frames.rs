@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::conversations::{Conversations, OpenPorts};
 use super::spool::Capture;
 use super::{Place, Replay, ReplayError, broken};
+use crate::address::AddressSet;
 use crate::capture::pcap::reassembly::{Outcome, Reassembly};
 use crate::capture::pcap::{Record, Records};
 use crate::decode::{self, Frame, LinkType, Undecoded};
@@ -18,9 +21,22 @@ pub(super) struct Interface {
     conversations: Conversations,
     reassembly: Reassembly,
     open: OpenPorts,
+    /// What is ours.
+    home: AddressSet,
 }
 
 impl Interface {
+    /// With the prefixes that are ours.
+    pub(super) fn new(home: &[IpNet]) -> Self {
+        Self { home: home.iter().copied().collect(), ..Self::default() }
+    }
+
+    /// What a packet that opens something is to us.
+    fn verdict(&self, packet: &Packet) -> Verdict {
+        let leaves = self.home.contains(packet.saddr) && !self.home.contains(packet.daddr);
+        if leaves { Verdict::Outbound } else { Verdict::Undecided }
+    }
+
     /// The packet of a frame, put together where it is a fragment; none while others are missing.
     fn whole(&mut self, frame: &Frame<'_>, at: Duration) -> Result<Option<Packet>, Undecoded> {
         if frame.packet.fragment.is_none() {
@@ -104,8 +120,10 @@ impl Replay<'_> {
         let seen = &mut self.interface;
         match seen.whole(&frame, at.boot) {
             Ok(Some(packet)) if seen.conversations.is_reply(&packet) => self.pass_over(Exemption::Answer, at),
-            Ok(Some(packet)) if seen.open.contains(&packet) => self.pass_over(Exemption::Listening, at),
-            Ok(Some(packet)) => self.observe(&observe(packet, Verdict::Undecided), at),
+            Ok(Some(packet)) => match seen.verdict(&packet) {
+                Verdict::Undecided if seen.open.contains(&packet) => self.pass_over(Exemption::Listening, at),
+                verdict => self.observe(&observe(packet, verdict), at),
+            },
             Ok(None) => Ok(()),
             Err(why) => self.undecoded(&place, &why.as_str()),
         }

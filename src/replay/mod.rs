@@ -144,7 +144,7 @@ pub fn run(
         clock: Clock::default(),
         line_clock: LineClock::new(timezone, year),
         audience,
-        interface: Interface::default(),
+        interface: Interface::new(&config.home),
         actions: Vec::new(),
         read: 0,
         packets: 0,

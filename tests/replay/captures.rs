@@ -1,6 +1,6 @@
 //! What packets of a capture mean.
 
-use super::bed::{Bed, Told, run_piped};
+use super::bed::{Bed, Told, data, run, run_piped};
 use super::wire::{
     HOME, HOME6, Link, PORTS, RST_ACK, SCANNER, SCANNER6, SECOND, START, SYN, SYN_ACK, Timed, answer,
     connect, ipv4, ipv6, pcap, pcapng, scan, syn, tcp, timed, udp,
@@ -243,4 +243,12 @@ fn a_capture_through_a_pipe_is_read_whole_and_twice() {
     // The same by a path, as a shell's <(…) gives it.
     let told = run_piped(&["--json", "/dev/stdin"], &capture).done();
     assert_eq!((told.rules(), told.summary("packets")), (vec![], 20_010));
+}
+
+#[test]
+fn a_scan_by_one_of_ours_in_an_interface_capture_is_outbound_and_nobody_is_banned_for_it() {
+    let capture = data("captures/nmap-sS.ether.pcap");
+    let told = run(&["--json", "--home", "198.51.100.7/32", capture.to_str().unwrap()]).done();
+    assert_eq!(told.rules(), ["outbound-scan"]);
+    assert_eq!((&told.all("incident")[0]["source"], told.all("ban").len()), (&"198.51.100.7".into(), 0));
 }
