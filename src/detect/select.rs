@@ -2,7 +2,7 @@
 //!
 //! Every part of a packet that some rule asks for (its class and verdict, its ports, its addresses …) maps to the set of
 //! rules that its value satisfies, as a bit mask; the rules of a packet are the intersection. Numbers are looked up in
-//! sorted ranges, names are remembered. Only exceptions (`not`) are asked one by one, and only of rules that match so far.
+//! sorted ranges, names are remembered; an exception (`not`) counts as a rule that takes another one out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -329,6 +329,10 @@ pub(super) struct Selector {
     /// The rules that ask for a destination port.
     ported: Mask,
     parts: Vec<(usize, Part)>,
+    /// Exceptions stand behind the rules as filters of their own: which one takes which rule out.
+    exceptions: Vec<(usize, usize)>,
+    /// The rules, without those.
+    rules: Mask,
     /// The rules that ask for each of the names.
     named: [Mask; NAMINGS.len()],
     filters: Vec<Filter>,
@@ -337,6 +341,8 @@ pub(super) struct Selector {
 impl Selector {
     /// Of the filters of all rules; `traps` are pairs of protocol and port.
     pub(super) fn new(mut filters: Vec<Filter>, traps: &[(u8, u16)]) -> Self {
+        let rules: Mask = (0..filters.len()).collect();
+        let exceptions = set_apart(&mut filters);
         let ported = places(&filters, |filter| !filter.dport.is_empty() || filter.dport_traps);
         let (mut by_dport, mut port_masks) = (Vec::new(), Masks::default());
         if !ported.is_empty() {
@@ -354,10 +360,7 @@ impl Selector {
         let named = NAMINGS.map(|naming| places(&filters, |filter| !(naming.asked)(filter).is_empty()));
         let kinds = Class::ALL.map(|class| {
             Verdict::ALL.map(|verdict| {
-                let mask = places(&filters, |filter| {
-                    (filter.class.is_empty() || filter.class.contains(&class))
-                        && (filter.verdict.is_empty() || filter.verdict.contains(&verdict))
-                });
+                let mask = places(&filters, |filter| filter.may_match(class, verdict));
                 let asking = |(_, (_, part)): &(usize, &(usize, Part))| mask.meets(&part.restricted);
                 Kind {
                     parts: parts.iter().enumerate().filter(asking).map(|(at, _)| at).collect(),
@@ -380,7 +383,7 @@ impl Selector {
                 ..Filter::default()
             };
         }
-        Self { kinds: kinds.to_vec(), by_dport, port_masks, ported, parts, named, filters }
+        Self { kinds: kinds.to_vec(), exceptions, rules, by_dport, port_masks, ported, parts, named, filters }
     }
 
     fn kind(&self, class: Class, verdict: Verdict) -> Option<&Kind> {
@@ -449,7 +452,12 @@ impl Selector {
                 mask = mask.and(&self.by_name(at, observation, names));
             }
         }
-        mask
+        for &(rule, exception) in &self.exceptions {
+            if mask.contains(exception) {
+                mask.remove(rule);
+            }
+        }
+        mask.and(&self.rules)
     }
 
     /// Takes those rules out of `mask` that except the packet.
@@ -482,6 +490,27 @@ impl Selector {
         known.push((name.into(), mask));
         mask
     }
+}
+
+/// Puts the exceptions of filters behind them, as far as there is room for more; where there is none, or an exception has
+/// exceptions, they stay where they are.
+fn set_apart(filters: &mut Vec<Filter>) -> Vec<(usize, usize)> {
+    let mut apart = Vec::new();
+    for rule in 0..filters.len() {
+        let Some(filter) = filters.get_mut(rule) else { continue };
+        let nots = std::mem::take(&mut filter.not);
+        if filters.len() + nots.len() > MAX_RULES || nots.iter().any(|not| !not.not.is_empty()) {
+            if let Some(filter) = filters.get_mut(rule) {
+                filter.not = nots;
+            }
+            continue;
+        }
+        for not in nots {
+            apart.push((rule, filters.len()));
+            filters.push(not);
+        }
+    }
+    apart
 }
 
 fn places(filters: &[Filter], holds: impl Fn(&Filter) -> bool) -> Mask {
