@@ -22,6 +22,15 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
     /// UDP-Lite, RFC 3828.
     pub const UDPLITE: u8 = 136;
+
+    /// Those that have ports this program reads.
+    pub const PORTED: [u8; 3] = [TCP, UDP, UDPLITE];
+
+    /// Whether packets of a protocol have ports.
+    #[must_use]
+    pub const fn has_ports(protocol: u8) -> bool {
+        matches!(protocol, TCP | UDP | UDPLITE)
+    }
 }
 
 /// The decoded headers of one IPv4 or IPv6 packet.

@@ -15,6 +15,7 @@ use super::probe::{Probe, Sighting, nanoseconds};
 use super::tool::Signature;
 use crate::decide::{Evidence, Response};
 use crate::event::{self, IncidentId};
+use crate::packet::protocol::has_ports;
 use crate::time::Stamp;
 
 /// How many ports, runs of ports, source ports and destinations an incident lists.
@@ -263,11 +264,6 @@ fn count(length: usize) -> u64 {
 pub(super) fn earlier(a: Stamp, b: Stamp) -> Stamp {
     // What was seen before the boot has no boot time.
     if (b.boot, b.wall_us) < (a.boot, a.wall_us) { b } else { a }
-}
-
-const fn has_ports(protocol: u8) -> bool {
-    use crate::packet::protocol::{TCP, UDP, UDPLITE};
-    matches!(protocol, TCP | UDP | UDPLITE)
 }
 
 /// The name `/etc/protocols` has for it, or the number.

@@ -511,6 +511,11 @@ impl Detector {
         targets
     }
 
+    /// Where what a rule counts is kept.
+    fn population(&self, rule: &Compiled) -> &Population {
+        if rule.key == SOURCE_KEY { &self.sources } else { &self.groups }
+    }
+
     fn population_of(&mut self, rule: &Compiled) -> &mut Population {
         if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups }
     }
@@ -528,16 +533,14 @@ impl Detector {
         if rule.shares_name {
             return self.open.iter().position(is);
         }
-        let population = if rule.key == SOURCE_KEY { &self.sources } else { &self.groups };
-        let slots = population.find(&open.key)?.incidents().iter().map(|&slot| slot as usize);
+        let slots = self.population(rule).find(&open.key)?.incidents().iter().map(|&slot| slot as usize);
         slots.into_iter().find(|&slot| self.open.get(slot).is_some_and(is))
     }
 
     fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, probe: &Probe) -> Effect {
         let Some(rule) = rules.rules.get(index) else { return Effect::Counted };
         let context = Context { rules, shapes: &self.shapes, key: rule.key, hasher: &self.values };
-        let population = if rule.key == SOURCE_KEY { &self.sources } else { &self.groups };
-        let Some(source) = population.find(key) else { return Effect::Counted };
+        let Some(source) = self.population(rule).find(key) else { return Effect::Counted };
         let open = source.incident(index, rule, *key, probe, context);
         let targets = self.targets(rule, index, key, probe);
         self.forget(rules, index, key);

@@ -23,7 +23,7 @@ use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
 use super::tool::Marks;
 use super::{Seen, SeenCount};
-use crate::packet::protocol::{TCP, UDP, UDPLITE};
+use crate::packet::protocol::has_ports;
 use crate::time::Stamp;
 
 /// With so many sightings those that no rule needs any more are looked for.
@@ -167,11 +167,6 @@ impl Context<'_> {
             )),
         }
     }
-}
-
-/// Whether packets of a protocol have ports.
-const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, TCP | UDP | UDPLITE)
 }
 
 /// The seconds of a boot time, their lowest 16 bits.

@@ -286,9 +286,8 @@ fn refuse_contradictions(filter: &Filter, keys: &Keys<'_>, report: &mut Report<'
             );
         }
     };
-    let ported = [protocol::TCP, protocol::UDP, protocol::UDPLITE];
     let asks_ports = !filter.sport.is_empty() || !filter.dport.is_empty() || filter.dport_traps;
-    ask(asks_ports, "ports", &ported);
+    ask(asks_ports, "ports", &protocol::PORTED);
     ask(!filter.tcp_flags.is_empty() || !filter.tcp_sequence.is_empty(), "TCP header", &[protocol::TCP]);
     ask(!filter.icmp_type.is_empty(), "ICMP type", &[protocol::ICMP, protocol::ICMPV6]);
 }

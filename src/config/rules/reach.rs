@@ -153,8 +153,7 @@ fn protocols(filter: &Filter) -> u128 {
 /// The weights of all ports that can match, for each protocol that has ports; packets without ports are one value a
 /// protocol.
 fn ports(weights: &Weights, filter: &Filter, enough: u128) -> u128 {
-    let ported = [protocol::TCP, protocol::UDP, protocol::UDPLITE];
-    let with = ported.iter().filter(|number| allows(filter, **number)).count() as u128;
+    let with = protocol::PORTED.iter().filter(|number| allows(filter, **number)).count() as u128;
     // Which ports are traps is not known here: any may be one.
     let any = filter.dport.is_empty() || filter.dport_traps;
     let without = if filter.dport.is_empty() && !filter.dport_traps { protocols(filter) - with } else { 0 };

@@ -489,20 +489,7 @@ fn alternating_styles_and_families_of_probes_do_not_double_the_allowance() {
 #[test]
 fn an_accepted_syn_is_no_closed_port() {
     let mut world = World::new();
-    for dport in 1..=100 {
-        let observation = Observation {
-            packet: syn(SCANNER, dport, CONNECT),
-            verdict: Verdict::Accepted,
-            pkttype: Pkttype::Unicast,
-            iif: "eth0",
-            oif: "",
-            prefix: b"nfban:accepted",
-            fault: None,
-        };
-        let mut actions = Vec::new();
-        world.engine.observe(&observation, world.now, &mut actions);
-        world.carry_out(actions);
-    }
+    (1..=100).for_each(|dport| world.see_as(Verdict::Accepted, syn(SCANNER, dport, CONNECT)));
     assert_eq!(world.incidents().len(), 0);
 }
 
