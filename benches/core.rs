@@ -128,18 +128,19 @@ impl Core {
         let _ = black_box(self.detector.observe(&observation, at));
     }
 
+    /// The packets of one netlink message, as the daemon takes them.
+    fn take_message(&mut self, packets: &[Octets]) {
+        let sources = packets.iter().filter_map(|(octets, length)| decode::source(&octets[..*length]));
+        self.detector.anticipate(sources);
+        packets.iter().for_each(|packet| self.take(packet));
+    }
+
     /// Median nanoseconds a packet over `batches` batches of what `next` makes.
     fn ns(&mut self, batches: usize, mut next: impl FnMut() -> Octets) -> f64 {
         let samples = (0..batches).map(|_| {
             let packets: Vec<Octets> = (0..BATCH).map(|_| next()).collect();
             let start = Instant::now();
-            // As the daemon does with the packets of one netlink message.
-            for message in packets.chunks(MESSAGE) {
-                let sources =
-                    message.iter().filter_map(|(octets, length)| decode::source(&octets[..*length]));
-                self.detector.anticipate(sources);
-                message.iter().for_each(|packet| self.take(packet));
-            }
+            packets.chunks(MESSAGE).for_each(|message| self.take_message(message));
             start.elapsed().as_nanos() as f64 / BATCH as f64
         });
         let samples = median(samples.collect());
@@ -212,14 +213,17 @@ fn count(workload: &str, packets: usize) {
     let run = |rules: &[Rule], next: &mut dyn FnMut() -> Octets| {
         let mut core =
             Core::knowing(SOURCES, rules, Capacity { probation: 4_096, tracked: 4_096, sightings: 65_536 });
-        (0..packets).for_each(|_| core.take(&next()));
+        for _ in 0..packets.div_ceil(MESSAGE) {
+            let message: Vec<Octets> = (0..MESSAGE).map(|_| next()).collect();
+            core.take_message(&message);
+        }
     };
     match workload {
         "make" => {
             let mut next = known(SOURCES);
-            (0..packets).for_each(|_| {
-                black_box(next());
-            });
+            for _ in 0..packets.div_ceil(MESSAGE) {
+                black_box((0..MESSAGE).map(|_| next()).collect::<Vec<Octets>>());
+            }
         }
         "decode" => {
             let mut next = known(SOURCES);

@@ -197,16 +197,10 @@ fn by_headers(
     use Judgement::{Evidence, Exempt};
 
     let packet = &observation.packet;
-    let group = observation.pkttype != Pkttype::Unicast
-        || is_group_address(packet.daddr)
-        || ours.broadcasts.contains(packet.daddr);
-    let echo_request = matches!(
-        (packet.protocol, packet.transport),
-        (protocol::ICMP, Transport::Icmp(Icmp { kind: 8, .. }))
-            | (protocol::ICMPV6, Transport::Icmp(Icmp { kind: 128, .. }))
-    );
-    if group {
-        return if echo_request { Evidence(Class::Smurf) } else { Exempt(Exemption::Group) };
+    if is_for_many(observation, ours) {
+        let echo =
+            matches!(packet.transport, Transport::Icmp(icmp) if is_echo_request(packet.protocol, icmp));
+        return if echo { Evidence(Class::Smurf) } else { Exempt(Exemption::Group) };
     }
     if observation.verdict == Verdict::Fragment {
         return observation.fault.map_or(Exempt(Exemption::Fragment), |_| Evidence(Class::Fragment));
@@ -215,7 +209,7 @@ fn by_headers(
         return Exempt(Exemption::Fragment);
     }
     match packet.transport {
-        Transport::Icmp(_) if echo_request => Evidence(Class::Echo),
+        Transport::Icmp(icmp) if is_echo_request(packet.protocol, icmp) => Evidence(Class::Echo),
         Transport::Icmp(icmp) => match (packet.protocol, icmp.kind) {
             // Router solicitation, timestamp, information, address mask (RFC 792, 950, 1256); node information (RFC 4620).
             (protocol::ICMP, 10 | 13 | 15 | 17) | (protocol::ICMPV6, 139) => Evidence(Class::Probe),
@@ -226,6 +220,18 @@ fn by_headers(
         _ if ORDINARY.binary_search(&packet.protocol).is_ok() => Exempt(Exemption::Ordinary),
         _ => Evidence(Class::Proto),
     }
+}
+
+/// Whether a packet went to more hosts than one.
+fn is_for_many(observation: &Observation<'_>, ours: &Surroundings) -> bool {
+    observation.pkttype != Pkttype::Unicast
+        || is_group_address(observation.packet.daddr)
+        || ours.broadcasts.contains(observation.packet.daddr)
+}
+
+/// Echo requests of ICMP (RFC 792) and ICMPv6 (RFC 4443).
+const fn is_echo_request(protocol: u8, icmp: Icmp) -> bool {
+    matches!((protocol, icmp.kind), (protocol::ICMP, 8) | (protocol::ICMPV6, 128))
 }
 
 fn is_group_address(address: IpAddr) -> bool {

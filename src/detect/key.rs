@@ -1,6 +1,6 @@
 //! What packets are counted per.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
 use ipnet::{IpNet, Ipv6Net};
@@ -105,13 +105,9 @@ fn name_of(what: &impl std::hash::Hash) -> u64 {
 /// Addresses as one number, IPv4 ones mapped (RFC 4291 section 2.5.5.2): cheap to hash.
 pub(super) fn as_number(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(address) => u128::from(mapped(address)),
-        IpAddr::V6(address) => u128::from(address),
+        IpAddr::V4(address) => 0xffff_0000_0000 | u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
     }
-}
-
-fn mapped(address: Ipv4Addr) -> Ipv6Addr {
-    address.to_ipv6_mapped()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod class;
 pub mod fragment;
 mod incident;
+mod index;
 pub mod key;
 pub mod memory;
 mod population;
@@ -272,8 +273,9 @@ impl Detector {
 
     /// Prepares for packets of these sources, which are about to be taken in. It changes nothing, and makes what follows
     /// faster where many sources are known.
-    pub fn anticipate(&self, sources: impl Iterator<Item = IpAddr>) {
-        self.sources.anticipate(sources.map(|saddr| self.widths.source(saddr, "")));
+    pub fn anticipate(&mut self, sources: impl Iterator<Item = IpAddr>) {
+        let Self { sources: known, widths, .. } = self;
+        known.anticipate(sources.map(|saddr| widths.source(saddr, "")));
     }
 
     /// Takes in one packet. Time must not go back.
@@ -467,6 +469,9 @@ impl Detector {
             if let Some(place) = place {
                 counted = self.sources.count(place, share, shape_id, probe, shape.hold, context);
             }
+        }
+        if !counted.fresh && !shape.pairs {
+            return counted.fired.map_or(Effect::Counted, |index| self.open(rules, index, key, probe));
         }
         // What a lone member of a prefix does is known of the member itself, if that is counted at all.
         let remembered = shape.shares.get(SOURCE_KEY).is_some_and(|share| !share.is_empty());

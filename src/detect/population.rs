@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
-use smallvec::SmallVec;
 
 use super::Seen;
 use super::key::SourceKey;
@@ -102,14 +101,13 @@ impl Population {
         self.tracked.find(key).and_then(|place| self.tracked.at(place))
     }
 
-    /// Has what is known of some sources fetched into the cache. Each loop does one thing for all of them, so that the
-    /// processor waits for many places of the memory at once and not for one after another.
-    pub(super) fn anticipate(&self, keys: impl Iterator<Item = SourceKey>) {
-        let places: SmallVec<[Place; 64]> = keys.filter_map(|key| self.tracked.guess(&key)).collect();
-        let used: usize =
-            places.iter().filter_map(|&place| self.tracked.at(place)).map(Source::sightings).sum();
-        let touched = places.iter().filter_map(|&place| self.tracked.at(place)).map(Source::touch);
-        std::hint::black_box((used, touched.fold(0, u64::wrapping_add)));
+    /// Has what is known of some sources fetched into the cache: see [`Table::expect`].
+    pub(super) fn anticipate(&mut self, keys: impl Iterator<Item = SourceKey>) {
+        let places = self.tracked.expect(keys);
+        let sources = || places.iter().filter_map(|&place| self.tracked.at(place));
+        let used: usize = sources().map(Source::sightings).sum();
+        let touched = sources().map(Source::touch).fold(0, u64::wrapping_add);
+        std::hint::black_box((used, touched));
     }
 
     /// Counts a packet of a tracked source.

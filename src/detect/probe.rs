@@ -74,5 +74,6 @@ pub(super) struct Sighting {
 
 /// Nanoseconds since boot; 292 years fit. Signed, as what was seen before a restart may lie before the boot.
 pub(super) fn nanoseconds(at: Stamp) -> i64 {
-    i64::try_from(at.boot.as_nanos()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(at.boot.as_secs()).unwrap_or(i64::MAX);
+    seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(at.boot.subsec_nanos()))
 }

@@ -119,8 +119,13 @@ struct Part {
     /// Where the ranges begin, ascending; the rules of each are at the same place in `of`.
     starts: Vec<u128>,
     of: Vec<u32>,
+    /// The same for each value up to the beginning of the last range; empty where these are too many.
+    direct: Vec<u32>,
     masks: Masks,
 }
+
+/// So many values are looked up directly: all of a port, a length, a TTL.
+const DIRECT: u128 = 1 << 16;
 
 impl Part {
     /// Of what each rule allows; none where no rule asks.
@@ -143,8 +148,14 @@ impl Part {
             }
         }
         turns.sort_unstable();
-        let mut this =
-            Self { restricted, unasked, starts: Vec::new(), of: Vec::new(), masks: Masks::default() };
+        let mut this = Self {
+            restricted,
+            unasked,
+            starts: Vec::new(),
+            of: Vec::new(),
+            direct: Vec::new(),
+            masks: Masks::default(),
+        };
         let mut holding = vec![0_i32; rules.len()];
         let mut now = unasked;
         for turns in turns.chunk_by(|a, b| a.0 == b.0) {
@@ -160,24 +171,53 @@ impl Part {
                 this.of.push(number);
             }
         }
+        if let Some(last) = this.starts.last().copied().filter(|last| *last < DIRECT) {
+            this.direct = (0..=last).filter_map(|value| this.range(value)).collect();
+        }
         Some(this)
     }
 
     /// The number of the set of rules that a value satisfies; none where the packet has no such value.
-    fn number(&self, value: Option<u128>) -> Option<u32> {
-        let value = value?;
+    fn number(&self, value: Value) -> Option<u32> {
+        match value {
+            Value::None => None,
+            Value::Small(value) => match self.direct.last() {
+                Some(last) => Some(*self.direct.get(value as usize).unwrap_or(last)),
+                None => self.range(value.into()),
+            },
+            Value::Address(value) => self.range(value),
+        }
+    }
+
+    /// The same, searched for.
+    fn range(&self, value: u128) -> Option<u32> {
         let after = self.starts.partition_point(|start| *start <= value);
         self.of.get(after.saturating_sub(1)).copied()
     }
 
-    fn of(&self, value: Option<u128>) -> &Mask {
+    fn of(&self, value: Value) -> &Mask {
         self.number(value).map_or(&self.unasked, |number| self.masks.set(number))
+    }
+}
+
+/// One number of a packet.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    /// It has none.
+    None,
+    Small(u32),
+    Address(u128),
+}
+
+impl<T: Into<u32>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, |value| Self::Small(value.into()))
     }
 }
 
 /// How a number is read from a packet, and what a filter says about it.
 struct Reading {
-    value: fn(&Observation<'_>) -> Option<u128>,
+    value: fn(&Observation<'_>) -> Value,
     allowed: fn(&Filter) -> Allowed,
 }
 
@@ -211,19 +251,17 @@ fn networks(networks: &[IpNet]) -> Allowed {
 }
 
 /// An address as [`networks`] has it. No IPv6 packet has a mapped one (RFC 4291): it is in no network.
-fn address(address: IpAddr) -> Option<u128> {
+fn address(address: IpAddr) -> Value {
     let number = as_number(address);
-    (address.is_ipv4() || !(MAPPED.0..=MAPPED.1).contains(&number)).then_some(number)
+    let is_one = address.is_ipv4() || !(MAPPED.0..=MAPPED.1).contains(&number);
+    if is_one { Value::Address(number) } else { Value::None }
 }
 
 /// A part of the TCP header.
-fn tcp<T>(packet: &Packet, of: impl Fn(&crate::packet::Tcp) -> Option<T>) -> Option<u128>
-where
-    T: Into<u128>,
-{
+fn tcp<T: Into<u32>>(packet: &Packet, of: impl Fn(&crate::packet::Tcp) -> Option<T>) -> Value {
     match &packet.transport {
-        Transport::Tcp(tcp) => of(tcp).map(Into::into),
-        _ => None,
+        Transport::Tcp(tcp) => of(tcp).into(),
+        _ => Value::None,
     }
 }
 
@@ -231,10 +269,13 @@ where
 const READINGS: [Reading; 14] = [
     Reading { value: |o| address(o.packet.saddr), allowed: |f| networks(&f.saddr) },
     Reading { value: |o| address(o.packet.daddr), allowed: |f| networks(&f.daddr) },
-    Reading { value: |o| o.packet.ports().map(|ports| ports.0.into()), allowed: |f| ranges(&f.sport) },
-    Reading { value: |o| Some(o.packet.protocol.into()), allowed: |f| numbers(f.protocol.iter().copied()) },
-    Reading { value: |o| Some(o.packet.ttl.into()), allowed: |f| ranges(&f.ttl) },
-    Reading { value: |o| Some(o.packet.length.into()), allowed: |f| ranges(&f.length) },
+    Reading { value: |o| o.packet.ports().map(|ports| ports.0).into(), allowed: |f| ranges(&f.sport) },
+    Reading {
+        value: |o| Value::Small(o.packet.protocol.into()),
+        allowed: |f| numbers(f.protocol.iter().copied()),
+    },
+    Reading { value: |o| Value::Small(o.packet.ttl.into()), allowed: |f| ranges(&f.ttl) },
+    Reading { value: |o| Value::Small(o.packet.length), allowed: |f| ranges(&f.length) },
     Reading {
         value: |o| tcp(&o.packet, |tcp| Some(tcp.flags.0)),
         allowed: |f| {
@@ -250,26 +291,26 @@ const READINGS: [Reading; 14] = [
     },
     Reading {
         value: |o| match o.packet.transport {
-            Transport::Icmp(icmp) => Some(icmp.kind.into()),
-            _ => None,
+            Transport::Icmp(icmp) => Value::Small(icmp.kind.into()),
+            _ => Value::None,
         },
         allowed: |f| ranges(&f.icmp_type),
     },
     Reading {
-        value: |o| o.packet.saddr.is_ipv4().then(|| u128::from(o.packet.dont_fragment)),
+        value: |o| o.packet.saddr.is_ipv4().then_some(o.packet.dont_fragment).into(),
         allowed: |f| numbers(f.dont_fragment.map(u8::from)),
     },
     Reading {
-        value: |o| Some(o.packet.fragment.is_some().into()),
+        value: |o| Value::Small(o.packet.fragment.is_some().into()),
         allowed: |f| numbers(f.fragment.map(u8::from)),
     },
-    Reading { value: |o| Some(is_raw(&o.packet).into()), allowed: |f| numbers(f.raw.map(u8::from)) },
+    Reading { value: |o| Value::Small(is_raw(&o.packet).into()), allowed: |f| numbers(f.raw.map(u8::from)) },
     Reading {
-        value: |o| Some(o.pkttype as u128),
+        value: |o| Value::Small(o.pkttype as u32),
         allowed: |f| numbers(f.pkttype.iter().map(|pkttype| *pkttype as u8)),
     },
     Reading {
-        value: |o| o.fault.map(|fault| fault as u128),
+        value: |o| o.fault.map(|fault| fault as u32).into(),
         allowed: |f| numbers(f.fault.iter().map(|fault| *fault as u8)),
     },
 ];
@@ -303,7 +344,10 @@ pub(super) struct Names([Vec<(Box<[u8]>, Mask)>; NAMINGS.len()]);
 const REMEMBERED_NAMES: usize = 8;
 
 /// All that decides which rules a packet matches, in numbers: packets with the same ones match the same rules.
-pub(super) type Signature = u128;
+pub(super) type Signature = [u16; 8];
+
+/// In a signature: the packet has no such value.
+const ABSENT: u16 = u16::MAX;
 
 /// Of the rules for one class and verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -401,25 +445,26 @@ impl Selector {
     /// names, or for very many things.
     pub(super) fn signature(&self, observation: &Observation<'_>, class: Class) -> Option<Signature> {
         let kind = self.kind(class, observation.verdict)?;
-        let mut signature = class as u128 | (observation.verdict as u128) << 8;
-        let mut place = 16;
-        let mut add = |number: Option<u32>| {
-            let number = number.map_or(Some(u16::MAX), |number| {
-                u16::try_from(number).ok().filter(|number| *number < u16::MAX)
-            });
-            signature |= u128::from(number?).checked_shl(place)?;
-            place += 16;
-            Some(())
-        };
         if kind.named {
             return None;
         }
-        if kind.ported {
-            add(self.by_port(&observation.packet))?;
+        let mut signature = [ABSENT; 8];
+        let [kinds, dport, parts @ ..] = &mut signature;
+        *kinds = (class as u16) << 8 | observation.verdict as u16;
+        let known = |number: u32| u16::try_from(number).ok().filter(|number| *number != ABSENT);
+        if kind.ported
+            && let Some(number) = self.by_port(&observation.packet)
+        {
+            *dport = known(number)?;
         }
-        for &at in &kind.parts {
+        if kind.parts.len() > parts.len() {
+            return None;
+        }
+        for (place, &at) in parts.iter_mut().zip(&kind.parts) {
             let (reading, part) = self.parts.get(at)?;
-            add(part.number((READINGS.get(*reading)?.value)(observation)))?;
+            if let Some(number) = part.number((READINGS.get(*reading)?.value)(observation)) {
+                *place = known(number)?;
+            }
         }
         Some(signature)
     }
@@ -529,6 +574,6 @@ fn by_port(filters: &[Filter], traps: &[u16], masks: &mut Masks) -> Vec<u32> {
         })
         .collect();
     let part = Part::new(&allowed);
-    let of = |port: u16| part.as_ref().map(|part| *part.of(Some(port.into()))).unwrap_or_default();
+    let of = |port: u16| part.as_ref().map(|part| *part.of(Value::Small(port.into()))).unwrap_or_default();
     (0..=u16::MAX).map(|port| masks.number(of(port))).collect()
 }

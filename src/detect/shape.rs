@@ -28,6 +28,8 @@ pub(super) struct Shape {
     pub(super) shares: [Share; MAX_KEYS],
     /// The keys besides the source, by their places.
     pub(super) others: Vec<usize>,
+    /// Whether any of these is a pair of source and destination, which is told of every packet.
+    pub(super) pairs: bool,
     /// How long a prefix need not be told of a repeated packet, in seconds: a sixteenth of the shortest window that
     /// counts per prefix. A value is held for as much shorter there at most.
     pub(super) hold: u16,
@@ -104,8 +106,9 @@ const REMEMBERED: usize = 1 << 9;
 
 /// The place of a signature among those met lately (Fibonacci hashing, Knuth 6.4).
 fn slot(signature: Signature) -> usize {
-    let folded = (signature ^ signature >> 64) & u128::from(u64::MAX);
-    let mixed = u64::try_from(folded).unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let [a, b, c, d, e, f, g, h] = signature.map(u64::from);
+    let folded = (a | b << 16 | c << 32 | d << 48) ^ (e | f << 16 | g << 32 | h << 48).rotate_left(21);
+    let mixed = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> (u64::BITS - REMEMBERED.ilog2())).unwrap_or_default()
 }
 
@@ -174,7 +177,8 @@ impl Shapes {
             let windows = others.iter().filter_map(|&at| shares.get(at).map(|share| share.shortest));
             let hold = windows.min().unwrap_or_default() / (16 * 1_000_000_000);
             let hold = u16::try_from(hold).unwrap_or(u16::MAX / 2);
-            self.shapes.push(Shape { mask, class, accepted, shares, others, hold });
+            let pairs = others.iter().any(|&at| rules.keys.get(at) == Some(&Key::Pair));
+            self.shapes.push(Shape { mask, class, accepted, shares, others, pairs, hold });
             self.numbers.insert((mask, class, accepted), id);
             id
         };

@@ -15,7 +15,7 @@ use super::incident::{Open, earlier};
 use super::key::{SourceKey, as_number};
 use super::memory::Remembered;
 use super::probe::{Probe, Sighting, nanoseconds};
-use super::rate::{Rate, Totals};
+use super::rate::{Rates, Totals};
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Ruleset};
 use super::select::Mask;
@@ -28,6 +28,8 @@ use crate::time::Stamp;
 
 /// With so many sightings those that no rule needs any more are looked for.
 const PURGE_AT: usize = 32;
+/// How many lines of the cache with sightings are fetched beforehand; of more, the processor foresees the next itself.
+const TOUCHED: usize = 4;
 /// How many sightings are kept to show beside a count of packets or octets.
 const SHOWN: usize = 16;
 
@@ -70,16 +72,17 @@ impl Pinned for Newcomer {
     }
 }
 
-/// A source that has come back.
+/// A source that has come back. In this order: what every packet needs comes first, in one line of the cache.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Source {
-    /// Apart from `cold`, as every packet searches all of it.
-    hot: Vec<Hot>,
+    /// Apart from `cold`, as every packet searches all of it. Most sources do no more than fits in the entry itself.
+    hot: SmallVec<[Hot; 3]>,
+    /// Indices of its open incidents; no box where there are none, as nearly always.
+    incidents: Option<Box<SmallVec<[u32; 2]>>>,
+    rates: Rates,
     /// As many as `hot`.
     cold: Vec<Cold>,
-    rates: SmallVec<[(u16, Rate); 1]>,
-    /// Indices of its open incidents.
-    incidents: SmallVec<[u32; 2]>,
     /// Sequence number and destination port of its latest segment whose lateness was in question.
     pub(super) previous_ack: Option<(u32, u16)>,
     purge_at: u32,
@@ -169,6 +172,11 @@ impl Context<'_> {
     }
 }
 
+/// A rule's place as a small number: there are at most [`super::MAX_RULES`].
+fn number(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}
+
 /// The seconds of a boot time, their lowest 16 bits.
 fn seconds(now: i64) -> u16 {
     u16::try_from(now.div_euclid(1_000_000_000) & 0xffff).unwrap_or_default()
@@ -176,7 +184,7 @@ fn seconds(now: i64) -> u16 {
 
 impl Pinned for Source {
     fn is_pinned(&self) -> bool {
-        !self.incidents.is_empty()
+        self.incidents.is_some()
     }
 }
 
@@ -190,20 +198,25 @@ struct Value {
 impl Source {
     /// Indices of its open incidents.
     pub(super) fn incidents(&self) -> &[u32] {
-        &self.incidents
+        self.incidents.as_ref().map_or(&[], |incidents| incidents.as_slice())
     }
 
     pub(super) fn attach(&mut self, incident: u32) {
-        self.incidents.push(incident);
+        self.incidents.get_or_insert_default().push(incident);
     }
 
     pub(super) fn detach(&mut self, incident: u32) {
-        self.incidents.retain(|other| *other != incident);
+        if let Some(incidents) = &mut self.incidents {
+            incidents.retain(|other| *other != incident);
+        }
+        self.incidents.take_if(|incidents| incidents.is_empty());
     }
 
-    /// Reads what the next packet will be compared with, so that it is near then.
+    /// Reads what the next packet will be compared with, so that it is near then: the lines of the cache with the first
+    /// sightings, two in each, and the last one of the entry.
     pub(super) fn touch(&self) -> u64 {
-        self.hot.first().map_or(0, |hot| hot.key)
+        let sightings = self.hot.iter().step_by(2).take(TOUCHED).fold(0, |sum, hot| sum ^ hot.key);
+        sightings ^ self.rates.touch() ^ u64::from(self.cold.is_empty())
     }
 
     /// How many sightings it holds.
@@ -224,8 +237,7 @@ impl Source {
         let mut fired = None;
         for &index in &share.rates {
             let Some(rule) = context.rules.rules.get(index) else { continue };
-            let Some(rate) = self.rate(index) else { continue };
-            let (packets, bytes) = rate.add(probe.length, now, rule.window);
+            let (packets, bytes) = self.rates.add(number(index), probe.length, now, rule.window);
             let sum = if rule.counting == Counting::Bytes { bytes } else { packets };
             if fired.is_none() && sum >= rule.threshold {
                 fired = Some(index);
@@ -372,18 +384,8 @@ impl Source {
         self.cold.push(Cold::new(&probe, shape));
     }
 
-    fn rate(&mut self, index: usize) -> Option<&mut Rate> {
-        let of = u16::try_from(index).ok()?;
-        let at = self.rates.iter().position(|(rule, _)| *rule == of).unwrap_or_else(|| {
-            self.rates.push((of, Rate::default()));
-            self.rates.len() - 1
-        });
-        self.rates.get_mut(at).map(|(_, rate)| rate)
-    }
-
     fn totals(&self, index: usize, rule: &Compiled, now: i64) -> Totals {
-        let rate = self.rates.iter().find(|(of, _)| usize::from(*of) == index);
-        rate.map(|(_, rate)| rate.totals(now, rule.window)).unwrap_or_default()
+        self.rates.totals(number(index), now, rule.window)
     }
 
     /// The sightings that count for a rule now.
@@ -483,7 +485,7 @@ impl Source {
             Mask::of(index)
         };
         self.unripe.1 = 0;
-        self.rates.retain(|(of, _)| !emptied.contains(usize::from(*of)));
+        self.rates.forget(|rule| emptied.contains(usize::from(rule)));
         let mut at = 0;
         while let Some(cold) = self.cold.get_mut(at) {
             let left = shapes
@@ -542,7 +544,7 @@ impl Source {
             }
         }
         let mut flags = needed.iter();
-        self.hot.retain(|_| flags.next().copied().unwrap_or(false));
+        self.hot.retain(|_: &mut Hot| flags.next().copied().unwrap_or(false));
         let mut flags = needed.iter();
         self.cold.retain(|_| flags.next().copied().unwrap_or(false));
         self.purge_at = u32::try_from(self.hot.len().saturating_mul(2)).unwrap_or(u32::MAX);
@@ -584,7 +586,7 @@ impl Source {
 
     /// Forgets all counts.
     pub(super) fn clear(&mut self) {
-        let incidents = std::mem::take(&mut self.incidents);
+        let incidents = self.incidents.take();
         *self = Self { incidents, ..Self::default() };
     }
 }

@@ -9,9 +9,10 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
-use hashbrown::HashTable;
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
+use super::index::Index;
 use super::key::{SourceKey, as_number};
 
 /// How many entries the hand looks at for one place. More would be a pause that a flood could cause at will.
@@ -37,6 +38,13 @@ impl Packed {
         Self { address: [half(address >> 64), half(address)], rest }
     }
 
+    /// A place among [`EXPECTED`] ones. It needs to be quick and no more: who makes two keys share one gains nothing.
+    fn fold(&self) -> usize {
+        let [high, low] = self.address;
+        let mixed = (high ^ low ^ self.rest).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> (u64::BITS - EXPECTED.ilog2())).unwrap_or_default()
+    }
+
     /// The key it was made of; one with a zone as that of a single address, which is the same here.
     fn key(&self) -> SourceKey {
         let [high, low] = self.address;
@@ -48,18 +56,24 @@ impl Packed {
     }
 }
 
+/// In this order, and on its own lines of the cache: the first one has all that most packets need.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Entry<V> {
     key: Packed,
     used: bool,
     value: V,
 }
 
+/// How many places are remembered between [`Table::expect`] and [`Table::find`]: more than a netlink message has packets.
+const EXPECTED: usize = 256;
+
 /// Entries of `V` by [`SourceKey`].
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    /// Half of each hash, and the place: so that a look-up touches the right entry alone.
-    index: HashTable<(u32, u32)>,
+    index: Index,
+    /// Where keys that were expected lately are, each at the place that [`Packed::fold`] gives; checked before use.
+    expected: Box<[u32; EXPECTED]>,
     entries: Vec<Option<Entry<V>>>,
     free: Vec<u32>,
     hand: usize,
@@ -77,15 +91,11 @@ fn hash(hasher: &SeedableRandomState, key: &Packed) -> u64 {
     hasher.hash_one(key)
 }
 
-/// The half of a hash that a hash table does not choose its slots by.
-fn upper(hash: u64) -> u32 {
-    u32::try_from(hash >> 32).unwrap_or_default()
-}
-
 impl<V: Pinned> Table<V> {
     pub(super) fn new(capacity: u32, hasher: SeedableRandomState) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Index::new(),
+            expected: Box::new([0; EXPECTED]),
             entries: Vec::new(),
             free: Vec::new(),
             hand: 0,
@@ -106,21 +116,38 @@ impl<V: Pinned> Table<V> {
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
         let key = Packed::new(key);
-        let of_key = hash(&self.hasher, &key);
-        let same = |&(half, at): &(u32, u32)| {
-            half == upper(of_key) && self.entry(at).is_some_and(|entry| entry.key == key)
-        };
-        self.index.find(of_key, same).map(|&(_, at)| Place(at))
+        if let Some(&at) = self.expected.get(key.fold())
+            && self.entry(at).is_some_and(|entry| entry.key == key)
+        {
+            return Some(Place(at));
+        }
+        let is = |at| self.entry(at).is_some_and(|entry| entry.key == key);
+        self.index.find(hash(&self.hasher, &key), is).map(Place)
     }
 
     fn entry(&self, at: u32) -> Option<&Entry<V>> {
         self.entries.get(at as usize)?.as_ref()
     }
 
-    /// Where a key probably is, without a look at the entry.
-    pub(super) fn guess(&self, key: &SourceKey) -> Option<Place> {
-        let of_key = hash(&self.hasher, &Packed::new(key));
-        self.index.find(of_key, |(half, _)| *half == upper(of_key)).map(|&(_, at)| Place(at))
+    /// Prepares for look-ups of some keys that will follow soon. Each loop here does one thing for all of them, so that
+    /// the processor waits for many places of the memory at once and not for one after another. Returns where they
+    /// probably are.
+    pub(super) fn expect(&mut self, keys: impl Iterator<Item = SourceKey>) -> SmallVec<[Place; 64]> {
+        let hashed = keys.map(|key| {
+            let key = Packed::new(&key);
+            (hash(&self.hasher, &key), key.fold())
+        });
+        let hashed: SmallVec<[(u64, usize); 64]> = hashed.collect();
+        let mut places = SmallVec::new();
+        for (of_key, fold) in hashed {
+            if let Some(at) = self.index.find(of_key, |_| true)
+                && let Some(expected) = self.expected.get_mut(fold)
+            {
+                *expected = at;
+                places.push(Place(at));
+            }
+        }
+        places
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&V> {
@@ -168,20 +195,14 @@ impl<V: Pinned> Table<V> {
             self.entries.push(entry);
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         };
-        let Self { index, entries, hasher, .. } = self;
-        let of_key = hash(hasher, &key);
-        index.insert_unique(of_key, (upper(of_key), at), |&(_, other)| {
-            entries.get(other as usize).and_then(Option::as_ref).map_or(0, |entry| hash(hasher, &entry.key))
-        });
+        self.index.insert(hash(&self.hasher, &key), at);
         (Place(at), gone)
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, place: Place) -> Option<V> {
         let entry = self.entries.get_mut(place.0 as usize)?.take()?;
-        if let Ok(found) = self.index.find_entry(hash(&self.hasher, &entry.key), |&(_, at)| at == place.0) {
-            found.remove();
-        }
+        self.index.remove(hash(&self.hasher, &entry.key), place.0);
         self.free.push(place.0);
         Some(entry.value)
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::class::{Exemption, Judgement, Surroundings, judge};
 use super::key::Widths;
-use super::rate::Rate;
+use super::rate::Rates;
 use super::rule::Rule;
 use super::select::{Names, Selector};
 use super::{Capacity, Detector, Ruleset, Seed};
@@ -441,13 +441,15 @@ proptest! {
         window in 160i64..4000,
     ) {
         let window = window / 16 * 16;
-        let mut rate = Rate::default();
+        let mut rates = Rates::default();
         let mut history: Vec<i64> = Vec::new();
         let mut now = 0;
         for wait in waits {
             now += wait;
             history.push(now);
-            let (counted, bytes) = rate.add(40, now, window);
+            let (counted, bytes) = rates.add(7, 40, now, window);
+            // Another rule, of the same packets and another window.
+            rates.add(3, 40, now, window * 2);
             let within = |span: i64| u64::try_from(history.iter().filter(|seen| now - **seen < span).count()).unwrap();
             prop_assert!(counted <= within(window));
             prop_assert!(counted >= within(window / 16 * 15));

@@ -29,22 +29,6 @@ const BEGUN_AT_128: u8 = 128;
 
 /// The windows of nmap's port scans: 1024 since version 5, before that one of these.
 const NMAP_WINDOWS: [u16; 4] = [1024, 2048, 3072, 4096];
-/// Header length and window of the probes of nmap's OS detection ("TCP/IP Fingerprinting Methods Supported by Nmap").
-const NMAP_OS_PROBES: [(u32, u16); 13] = [
-    (40, 1),
-    (40, 63),
-    (40, 4),
-    (36, 4),
-    (40, 16),
-    (36, 512),
-    (32, 3),
-    (40, 128),
-    (40, 256),
-    (40, 1024),
-    (40, 31337),
-    (40, 32768),
-    (40, 65535),
-];
 /// The TTL of nmap's packets is drawn from 37–59, so those that arrive differ by at most this.
 const NMAP_TTL_SPREAD: u32 = 59 - 37;
 /// The highest of them.
@@ -71,15 +55,17 @@ impl Marks {
     #[must_use]
     pub(super) fn of(packet: &Packet) -> Self {
         let IpAddr::V4(daddr) = packet.daddr else { return Self(0) };
-        let daddr = daddr.to_bits();
-        let mut marks = 0;
-        for (tool, bears) in [
-            (Tool::Mirai, mirai(packet, daddr)),
-            (Tool::Masscan, masscan(packet, daddr)),
-            (Tool::Zmap, zmap(packet)),
-            (Tool::Nmap, nmap(packet)),
-        ] {
-            marks |= if bears { bit(tool) } else { 0 };
+        let mark = |tool, bears| if bears { bit(tool) } else { 0 };
+        let mut marks = mark(Tool::Zmap, zmap(packet)) | mark(Tool::Nmap, nmap(packet));
+        // LOG text has sequence numbers with `--log-tcp-sequence` alone.
+        if let Some(syn) = lone_syn(packet)
+            && let Some(sequence) = syn.sequence
+        {
+            let daddr = daddr.to_bits();
+            let masscan =
+                |id| (daddr ^ u32::from(syn.dport) ^ sequence ^ u32::from(id)).trailing_zeros() >= 16;
+            marks |= mark(Tool::Mirai, sequence == daddr)
+                | mark(Tool::Masscan, packet.identification.is_some_and(masscan));
         }
         Self(marks)
     }
@@ -110,19 +96,8 @@ fn lone_syn(packet: &Packet) -> Option<&Tcp> {
     }
 }
 
-/// `daddr` is the destination address as a number; LOG text has sequence numbers with `--log-tcp-sequence` alone.
-fn mirai(packet: &Packet, daddr: u32) -> bool {
-    lone_syn(packet).is_some_and(|tcp| tcp.sequence == Some(daddr))
-}
-
-fn masscan(packet: &Packet, daddr: u32) -> bool {
-    let (Some(tcp), Some(identification)) = (lone_syn(packet), packet.identification) else { return false };
-    let Some(sequence) = tcp.sequence else { return false };
-    (daddr ^ u32::from(tcp.dport) ^ sequence ^ u32::from(identification)).trailing_zeros() >= 16
-}
-
 fn zmap(packet: &Packet) -> bool {
-    let of_transport = match packet.transport {
+    let of_transport = || match packet.transport {
         Transport::Tcp(tcp) => {
             tcp.flags == TcpFlags(TcpFlags::SYN) && tcp.window == u16::MAX && tcp.sport >= EPHEMERAL
         }
@@ -131,10 +106,21 @@ fn zmap(packet: &Packet) -> bool {
         Transport::Opaque => false,
     };
     // Programs made after a widespread lesson on raw sockets have this identification too, and another TTL or window.
-    of_transport
-        && packet.identification == Some(ZMAP_IDENTIFICATION)
+    packet.identification == Some(ZMAP_IDENTIFICATION)
+        && of_transport()
         && !packet.dont_fragment
         && packet.ttl > BEGUN_AT_128
+}
+
+/// Whether a probe of nmap's OS detection has this header length and window ("TCP/IP Fingerprinting Methods Supported by
+/// Nmap").
+const fn is_nmap_os_probe(header: u32, window: u16) -> bool {
+    match header {
+        40 => matches!(window, 1 | 4 | 16 | 63 | 128 | 256 | 1024 | 31337 | 32768 | u16::MAX),
+        36 => matches!(window, 4 | 512),
+        32 => window == 3,
+        _ => false,
+    }
 }
 
 /// These headers others can have too; the TTLs decide ([`Signature::drawn_ttl`]).
@@ -146,7 +132,7 @@ fn nmap(packet: &Packet) -> bool {
             let header = tcp.header_length.map_or(payload, u32::from);
             let options = if tcp.flags.any(TcpFlags::SYN) { 4 } else { 0 };
             (NMAP_WINDOWS.contains(&tcp.window) && header == 20 + options && !packet.dont_fragment)
-                || NMAP_OS_PROBES.contains(&(header, tcp.window))
+                || is_nmap_os_probe(header, tcp.window)
         }
         Transport::Udp(_) => !packet.dont_fragment,
         // Nothing but what the type of message has to have, 20 octets in a timestamp request.

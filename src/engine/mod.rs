@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// Prepares for packets of these sources, which are about to be taken in: see [`Detector::anticipate`].
-    pub fn anticipate(&self, sources: impl Iterator<Item = IpAddr>) {
+    pub fn anticipate(&mut self, sources: impl Iterator<Item = IpAddr>) {
         self.detector.anticipate(sources);
     }
 
