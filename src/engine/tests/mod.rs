@@ -9,8 +9,10 @@ use std::time::Duration;
 use super::*;
 use crate::address::never_a_host;
 use crate::config::rules::{SHIPPED, load};
-use crate::decide::Response;
+use crate::decide::{Evidence, Measure, Response, State};
 use crate::detect::class::Ports;
+use crate::enforce::Held;
+use crate::event::Ban;
 use crate::packet::{Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
 
 const SCANNER: &str = "192.0.2.7";
