@@ -1,6 +1,7 @@
 //! What follows from an incident: who may be acted against, how, and for how long.
 
 mod ledger;
+mod place;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::AddressSet;
 
 pub use self::ledger::{Deed, Ledger, Standing, State};
+pub use self::place::{MAX_PREFIXES, Place};
 
 /// How well an incident's source address is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 
 mod apply;
 mod arrange;
+mod covered;
 mod dry_run;
 mod expression;
 mod kernel;
