@@ -84,7 +84,8 @@ impl Place {
         ]
     };
 
-    pub(super) const fn set(self) -> &'static str {
+    /// The set's name.
+    pub(crate) const fn set(self) -> &'static str {
         match (self.measure, self.ipv6, self.prefix) {
             (Measure::Ban, false, false) => "ban4",
             (Measure::Ban, false, true) => "ban4_prefix",

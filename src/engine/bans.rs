@@ -1,12 +1,13 @@
 //! The engine's other half: from grounds to bans, and from what the kernel made of them to what is told.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::{Action, Engine};
-use crate::decide::{Evidence, Measure, Shielded, Standing, State};
+use crate::decide::{Cap, Evidence, MANUAL, Measure, Shielded, Standing, State};
 use crate::detect::Grounds;
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event};
@@ -22,6 +23,9 @@ pub enum Refusal {
     /// A wider ban holds it.
     #[error("{target} is banned with all of {wider}: lift that", target = Target(*.0), wider = Target(*.1))]
     BannedWith(IpNet, IpNet),
+    /// There are as many as there may be, all made by hand.
+    #[error("the limit of {1} {0} is reached, all made by hand: lift some, or raise `ban.max`")]
+    Full(Cap, usize),
     /// There is no such ban.
     #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
@@ -34,15 +38,19 @@ const TICK: Duration = Duration::from_millis(100);
 /// Packets that were queued before a ban are read within this time.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
-/// The rule of a ban that a person made.
-pub const MANUAL: &str = "manual";
-
 impl Engine {
-    pub(super) fn respond(&mut self, grounds: &Grounds, now: Stamp, actions: &mut Vec<Action>) {
+    /// Acts on an incident, as the packet of `sender` gives reason to.
+    pub(super) fn respond(
+        &mut self,
+        grounds: &Grounds,
+        sender: IpAddr,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(measure) = self.policy.measure(grounds.evidence, grounds.respond) else { return };
-        for &target in &grounds.targets {
-            if is_one_owner(target) && self.shield.covers(target).is_none() {
-                self.act(grounds, target, measure, now, actions);
+        for (target, before) in self.targets(grounds, sender, now) {
+            if self.shield.covers(target).is_none() {
+                self.act(grounds, (target, before), measure, now, actions);
             }
         }
     }
@@ -50,7 +58,7 @@ impl Engine {
     fn act(
         &mut self,
         grounds: &Grounds,
-        target: IpNet,
+        (target, before): (IpNet, u32),
         measure: Measure,
         now: Stamp,
         actions: &mut Vec<Action>,
@@ -64,7 +72,6 @@ impl Engine {
             return;
         }
         let validated = grounds.evidence == Evidence::Validated;
-        let before = self.ledger.before(target, now, self.policy.forget);
         let standing = Standing {
             target,
             measure,
@@ -77,32 +84,23 @@ impl Engine {
             timeout: Some(self.policy.timeout(grounds.evidence, before)),
             state: State::Asked,
         };
-        self.enter(standing, now, actions);
+        // Where there is no room it is told, and the source's next offence is the next try.
+        let _ = self.enter(standing, now, actions);
     }
 
-    /// Enters a ban and asks for it; at the cap the least of all gives way.
-    fn enter(&mut self, standing: Standing, now: Stamp, actions: &mut Vec<Action>) {
+    /// Enters a ban and asks for it.
+    fn enter(&mut self, standing: Standing, now: Stamp, actions: &mut Vec<Action>) -> Result<(), Cap> {
         let earlier = self.ledger.remove(standing.target);
-        if self.ledger.len() >= self.policy.max {
-            let evicted = self.ledger.give_way(&standing);
-            if !std::mem::replace(&mut self.full, true) {
-                let what = format!(
-                    "the limit of {} bans is reached: the least give way to newer ones",
-                    self.policy.max
-                );
-                actions.push(Action::Tell(Event::Alarm(Alarm { time: now, what })));
-            }
-            let Some(evicted) = evicted else { return };
-            actions.push(Action::Enforce(lift(&evicted)));
-            end_of(&evicted, BanEndReason::Evicted, now, actions);
-        } else if self.ledger.len() + self.policy.max.div_ceil(10) < self.policy.max {
-            self.full = false;
+        if let Err(cap) = self.make_room(&standing, now, actions) {
+            earlier.into_iter().for_each(|earlier| self.ledger.put_back(earlier));
+            return Err(cap);
         }
         actions.push(Action::Enforce(put(&standing, now)));
         if let Some(earlier) = earlier.filter(|earlier| earlier.measure != standing.measure) {
             actions.push(Action::Enforce(lift(&earlier)));
         }
         self.ledger.enter(standing);
+        Ok(())
     }
 
     /// Takes in what became of a change that was asked for.
@@ -116,6 +114,7 @@ impl Engine {
                 }
             }
             (Change::Lift { measure, target }, Outcome::Done) => {
+                self.ledger.lifted(*target, *measure);
                 // A change of measure lifts the old one; only the measure that stands in the ledger ends with its lifting.
                 if self.ledger.find(*target).is_some_and(|standing| standing.measure == *measure)
                     && let Some(standing) = self.ledger.remove(*target)
@@ -126,8 +125,8 @@ impl Engine {
             (change, Outcome::Refused(errno)) => {
                 self.counts.refused += 1;
                 self.counts.last_refusal = Some(errno);
-                if let Change::Put { measure, target, .. } = change {
-                    self.ledger.refuse(*target, *measure, errno, now);
+                if self.retry(change, errno, now, actions) {
+                    return;
                 }
                 if self.refusing.replace(errno) != Some(errno) {
                     let error = std::io::Error::from_raw_os_error(errno);
@@ -138,10 +137,29 @@ impl Engine {
         }
     }
 
+    /// Sees to it that a change that the kernel refused is asked for again. Tells whether that is now, with room made.
+    fn retry(&mut self, change: &Change, errno: i32, now: Stamp, actions: &mut Vec<Action>) -> bool {
+        match change {
+            Change::Put { measure, target, .. } => {
+                let first = self.ledger.refuse(*target, *measure, errno, now).cloned();
+                let Some(first) = first.filter(|_| matches!(errno, libc::ENFILE | libc::ENOSPC)) else {
+                    return false;
+                };
+                let made = self.make_room_in_kernel(&first, now, actions);
+                actions.extend(made.then(|| Action::Enforce(put(&first, now))));
+                made
+            }
+            Change::Lift { measure, target } => {
+                self.ledger.owe(*target, *measure, now);
+                false
+            }
+        }
+    }
+
     /// Bans `target` because a person said so. Ends an earlier ban of the same target.
     ///
     /// # Errors
-    /// When the target is shielded.
+    /// When the target is shielded, or bans by hand leave no room for one more.
     pub fn ban(
         &mut self,
         target: IpNet,
@@ -160,13 +178,12 @@ impl Engine {
             reason,
             incident: None,
             validated: true,
-            before: self.ledger.before(target, now, self.policy.forget),
+            before: self.before(target, true, now),
             since: now,
             timeout,
             state: State::Asked,
         };
-        self.enter(standing, now, actions);
-        Ok(())
+        self.enter(standing, now, actions).map_err(|cap| Refusal::Full(cap, self.limit(cap)))
     }
 
     /// Lifts the ban of exactly `target`.
@@ -204,7 +221,8 @@ impl Engine {
             end_of(&standing, reason, now, actions);
         }
         for held in held.iter().filter(|held| held.expires.is_none_or(|left| left > TICK)) {
-            if self.ledger.find(held.target).is_some() {
+            let known = self.ledger.find(held.target).is_some();
+            if known || self.ledger.is_owed(held.target, held.measure) {
                 continue;
             }
             if self.shield.covers(held.target).is_some() {
@@ -212,14 +230,15 @@ impl Engine {
                 actions.push(Action::Enforce(Change::Lift { measure, target }));
             } else {
                 // Entering it counts as a ban once more; it is the latest one of those that are known.
-                let before = self.ledger.before(held.target, now, self.policy.forget).saturating_sub(1);
+                let validated = held.measure == Measure::Ban;
+                let before = self.before(held.target, validated, now).saturating_sub(1);
                 self.ledger.enter(Standing {
                     target: held.target,
                     measure: held.measure,
                     rule: held.comment.clone(),
                     reason: None,
                     incident: None,
-                    validated: held.measure == Measure::Ban,
+                    validated,
                     before,
                     since: now,
                     timeout: held.expires,
@@ -232,14 +251,6 @@ impl Engine {
     /// Asks again for everything that stands: the kernel has lost it.
     pub fn reassert(&self, now: Stamp, actions: &mut Vec<Action>) {
         actions.extend(self.ledger.iter().map(|standing| Action::Enforce(put(standing, now))));
-    }
-}
-
-/// Whether a ban of `net` hits one subscriber: wider prefixes hold many, and forged sources must not ban them.
-fn is_one_owner(net: IpNet) -> bool {
-    match net {
-        IpNet::V4(net) => net.prefix_len() == 32,
-        IpNet::V6(net) => net.prefix_len() >= 64,
     }
 }
 

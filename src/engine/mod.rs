@@ -5,17 +5,21 @@
 //! [`Engine::enforced`], so that nothing is called a ban before the kernel holds it.
 
 mod bans;
+mod room;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::bans::{MANUAL, Refusal};
+pub use self::bans::Refusal;
 use self::bans::{end_of, lift, put};
-use crate::decide::{Deed, Ledger, Policy, Shield, Shielded};
+pub use self::room::CapUse;
+pub use crate::decide::MANUAL;
+use crate::decide::{Caps, Deed, Ledger, Policy, Shield, Shielded};
 use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
 use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
@@ -78,7 +82,7 @@ pub struct Engine {
     counts: Counts,
     /// The errno of the kernel's latest refusal, until it accepts a change again: one alarm for each kind.
     refusing: Option<i32>,
-    full: bool,
+    caps: Caps,
     /// Whether it was told that the most incidents there can be are open.
     crowded: bool,
 }
@@ -95,7 +99,7 @@ impl Engine {
             ledger: Ledger::default(),
             counts: Counts::default(),
             refusing: None,
-            full: false,
+            caps: Caps::default(),
             crowded: false,
         }
     }
@@ -116,8 +120,8 @@ impl Engine {
             Effect::Exempt(why) => return self.exempt(why),
             Effect::Unclaimed => return,
             Effect::Counted | Effect::Continued(_) => {}
-            Effect::Opened(finding) => self.opened(&finding, at, actions),
-            Effect::Persisted(grounds) => self.respond(&grounds, at, actions),
+            Effect::Opened(finding) => self.opened(&finding, observation.packet.saddr, at, actions),
+            Effect::Persisted(grounds) => self.respond(&grounds, observation.packet.saddr, at, actions),
         }
         self.counts.evidence += 1;
     }
@@ -177,6 +181,9 @@ impl Engine {
                     Deed::Expired(standing) => {
                         let time = standing.since.plus(standing.timeout.unwrap_or_default());
                         end_of(&standing, BanEndReason::Expired, time, actions);
+                    }
+                    Deed::Lift(target, measure) => {
+                        actions.push(Action::Enforce(Change::Lift { measure, target }));
                     }
                     Deed::Retry(standing) => actions.push(Action::Enforce(put(&standing, now))),
                 }
@@ -252,7 +259,7 @@ impl Engine {
         self.reconfigure(settings, actions);
     }
 
-    fn opened(&mut self, finding: &Finding, now: Stamp, actions: &mut Vec<Action>) {
+    fn opened(&mut self, finding: &Finding, sender: IpAddr, now: Stamp, actions: &mut Vec<Action>) {
         self.counts.incidents += 1;
         if let Some(displaced) = &finding.displaced {
             self.counts.incidents_displaced += 1;
@@ -266,7 +273,7 @@ impl Engine {
             self.crowded = false;
         }
         actions.push(Action::Tell(Event::Incident(Box::new(finding.incident.clone()))));
-        self.respond(&finding.grounds, now, actions);
+        self.respond(&finding.grounds, sender, now, actions);
     }
 
     /// The bans.
@@ -308,7 +315,7 @@ impl Engine {
     /// How often `net` was banned within the time that is remembered.
     #[must_use]
     pub fn repetitions(&self, net: IpNet, now: Stamp) -> u32 {
-        self.ledger.before(net, now, self.policy.forget)
+        self.before(net, false, now)
     }
 
     /// What counts of `net` now, incidents apart.

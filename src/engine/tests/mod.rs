@@ -1,6 +1,7 @@
 //! The core with the shipped rules and an enforcer that does, or refuses, what it is told.
 
 mod custom_rules;
+mod limits;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -46,6 +47,10 @@ fn settings() -> Settings {
             nobody: never_a_host().into_iter().collect(),
             protected: [gateway].into_iter().collect(),
             allow: ["198.51.100.0/24".parse().unwrap()].into_iter().collect(),
+            shared: ["2001:db8:aaaa::/64", "64:ff9b::/96"]
+                .map(|net| net.parse().unwrap())
+                .into_iter()
+                .collect(),
         },
     }
 }
@@ -517,7 +522,9 @@ fn a_scan_that_outlives_its_ban_is_banned_again() {
 
 #[test]
 fn a_flood_of_forged_scans_hides_no_other() {
-    let mut world = World::new();
+    let mut unhurried = settings();
+    unhurried.policy.per_minute = 100_000;
+    let mut world = World::with(unhurried);
     for number in 0..8_200_u32 {
         let [_, _, c, d] = number.to_be_bytes();
         (1..=8).for_each(|dport| world.see(syn(&format!("100.64.{c}.{d}"), dport, RAW)));
