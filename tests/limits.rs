@@ -9,5 +9,9 @@
 
 mod support;
 
+#[path = "limits/caps.rs"]
+mod caps;
 #[path = "limits/overlap.rs"]
 mod overlap;
+#[path = "limits/ssh.rs"]
+mod ssh;

@@ -88,7 +88,8 @@ impl Engine {
     ) -> bool {
         let place = Place::of(standing.measure, standing.target);
         let cap = Cap::Set { place, spoofable: false };
-        let used = self.used(cap, now.boot);
+        // Without the newcomer, which is in the ledger already.
+        let used = self.used(cap, now.boot).saturating_sub(1);
         // Else it is a refusal like any other, and told as one.
         let Some(evicted) = self.ledger.give_way(Scope::Set(place), standing, true) else { return false };
         if self.caps.reach(cap, true, used) {
