@@ -219,8 +219,9 @@ impl Ledger {
         let widened = WIDENED.into_iter().filter(|_| matches!(target, IpNet::V6(_)));
         let widened = widened.filter(|length| *length < target.prefix_len());
         let wider = widened.filter_map(|length| Some(IpNet::new(target.addr(), length).ok()?.trunc()));
-        let own = if validated { 0 } else { of(target, false) };
-        wider.chain([target]).map(|target| of(target, true)).max().unwrap_or_default().max(own)
+        let kinds: &[bool] = if validated { &[true] } else { &[true, false] };
+        let times = wider.chain([target]).flat_map(|target| kinds.iter().map(move |kind| of(target, *kind)));
+        times.max().unwrap_or_default()
     }
 
     /// Enters a ban, in place of an earlier one of the same target.

@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("{target} is banned with all of {wider}: lift that", target = Target(*.0), wider = Target(*.1))]
     BannedWith(IpNet, IpNet),
     /// There are as many as there may be, all made by hand.
-    #[error("the limit of {1} {0} is reached, all made by hand: lift some, or raise `ban.max`")]
+    #[error("{}", full(.0, *.1))]
     Full(Cap, usize),
     /// There is no such ban.
     #[error("{target} is not banned", target = Target(*.0))]
@@ -251,6 +251,17 @@ impl Engine {
     /// Asks again for everything that stands: the kernel has lost it.
     pub fn reassert(&self, now: Stamp, actions: &mut Vec<Action>) {
         actions.extend(self.ledger.iter().map(|standing| Action::Enforce(put(standing, now))));
+    }
+}
+
+fn full(cap: &Cap, limit: usize) -> String {
+    match cap {
+        Cap::Set { place, .. } => {
+            format!("set {} has its {limit} prefixes, all banned by hand: lift some", place.set())
+        }
+        Cap::Bans { .. } | Cap::PerMinute { .. } => {
+            format!("the limit of {limit} {cap} is reached, all made by hand: lift some, or raise `ban.max`")
+        }
     }
 }
 

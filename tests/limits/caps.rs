@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use nfban::config::rules::{SHIPPED, load};
 use nfban::decide::{Policy, Response};
+use nfban::detect::key::Widths;
 use nfban::detect::{Capacity, Ruleset, Seed};
 use nfban::enforce::{Enforcer, Kernel, Settings};
 use nfban::engine::{Action, Engine, Settings as EngineSettings};
@@ -142,6 +143,21 @@ fn bans_of_nested_prefixes_stand_and_fall_each_by_itself() {
     daemon.stop(Signal::TERM);
 }
 
+fn kernel(size: u32) -> Kernel {
+    let (services, protected) = (Vec::new(), Vec::new());
+    Kernel::install(&Settings { table: "nfban".to_owned(), services, protected, conntrack: true, size })
+        .unwrap()
+}
+
+/// An engine that bans even whom it cannot be sure of, as many as may be.
+fn engine(widths: Widths) -> Engine {
+    let rules = load(SHIPPED, Path::new("/nonexistent")).unwrap();
+    let rules = Ruleset::compile(&rules, &[]).unwrap();
+    let policy = Policy { spoofable: Response::Ban, per_minute: 100_000, ..Policy::default() };
+    let settings = EngineSettings { policy, widths, ..EngineSettings::default() };
+    Engine::new(rules, settings, Capacity::default(), Seed::Fixed)
+}
+
 /// Twelve datagrams to as many ports: a UDP scan.
 fn scanned_by(from: IpAddr, engine: &mut Engine, now: Stamp, actions: &mut Vec<Action>) {
     for dport in 1..=12 {
@@ -174,19 +190,8 @@ fn scanned_by(from: IpAddr, engine: &mut Engine, now: Stamp, actions: &mut Vec<A
 fn in_a_full_set_of_the_kernel_the_least_gives_way_to_a_worse_offender() {
     Namespace::new().enter(|| {
         // An administrator's table may have smaller sets than the limit in the configuration.
-        let mut kernel = Kernel::install(&Settings {
-            table: "nfban".to_owned(),
-            services: Vec::new(),
-            protected: Vec::new(),
-            conntrack: true,
-            size: 4,
-        })
-        .unwrap();
-        let rules = load(SHIPPED, Path::new("/nonexistent")).unwrap();
-        let rules = Ruleset::compile(&rules, &[]).unwrap();
-        let policy = Policy { spoofable: Response::Ban, ..Policy::default() };
-        let settings = EngineSettings { policy, ..EngineSettings::default() };
-        let mut engine = Engine::new(rules, settings, Capacity::default(), Seed::Fixed);
+        let mut kernel = kernel(4);
+        let mut engine = engine(Widths::default());
         let now = Stamp { boot: Duration::from_secs(1000), wall_us: 0 };
         let mut told = Vec::new();
         let mut settle = |engine: &mut Engine, kernel: &mut Kernel, mut actions: Vec<Action>| {
@@ -210,5 +215,33 @@ fn in_a_full_set_of_the_kernel_the_least_gives_way_to_a_worse_offender() {
         assert!((1..=4).all(|host| held.contains(&target(host))), "no forged scan is left: {held:?}");
         let alarms = told.iter().filter(|event| matches!(event, nfban::event::Event::Alarm(_))).count();
         assert_eq!(alarms, 1, "{told:?}");
+    });
+}
+
+#[test]
+fn neighbours_that_nobody_can_count_leave_room_in_the_kernel_for_a_prefix_banned_by_hand() {
+    Namespace::new().enter(|| {
+        let mut kernel = kernel(100_000);
+        let on_link = "2001:db8:aaaa::/64".parse::<IpNet>().unwrap();
+        let widths = Widths { on_link: [on_link].into_iter().collect(), ..Widths::default() };
+        let mut engine = engine(widths);
+        let now = Stamp { boot: Duration::from_secs(1000), wall_us: 0 };
+        let mut actions = Vec::new();
+        for neighbour in 1..=3500u128 {
+            let IpAddr::V6(first) = on_link.addr() else { unreachable!() };
+            scanned_by(IpAddr::V6((first.to_bits() + neighbour).into()), &mut engine, now, &mut actions);
+        }
+        // Nested, so that each takes more than one element.
+        for length in 32..64 {
+            let prefix = IpNet::new("2001:db8:bbbb:1::".parse().unwrap(), length).unwrap().trunc();
+            let hours = Duration::from_secs(3600 * u64::from(length));
+            engine.ban(prefix, Some(hours), None, now, &mut actions).unwrap();
+        }
+        let mut told = Vec::new();
+        engine.settle(&mut actions, |changes| kernel.apply(changes), || now, |event| told.push(event));
+        assert_eq!(engine.counts().refused, 0);
+        let held = kernel.held().unwrap();
+        assert_eq!(held.len(), 3072 + 32, "three quarters of 4096, and all that a person banned");
+        assert!(held.iter().all(|held| held.comment != "manual" || held.target.prefix_len() < 64));
     });
 }

@@ -176,6 +176,13 @@ fn neighbours_that_fill_an_interval_set_leave_room_for_a_prefix_banned_by_hand()
     world.ban_by_hand(net("2001:db8:e000::/36")).unwrap();
     assert!(world.stands(net("2001:db8:f000::/36")).is_some());
     assert_eq!(world.cap(cap(false)).0, most);
+    let by_hand = (0..most - 2)
+        .try_for_each(|number| world.ban_by_hand(net(&format!("2001:db8:a000:{number:x}::/72"))));
+    assert_eq!(by_hand, Ok(()));
+    assert_eq!(
+        world.ban_by_hand(net("2001:db8:d000::/36")).unwrap_err().to_string(),
+        "set ban6_prefix has its 4096 prefixes, all banned by hand: lift some"
+    );
 }
 
 #[test]
