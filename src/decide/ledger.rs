@@ -227,7 +227,8 @@ impl Ledger {
     /// Enters a ban, in place of an earlier one of the same target.
     pub fn enter(&mut self, standing: Standing) {
         self.remove(standing.target);
-        self.remember(&standing);
+        let Standing { target, validated, before, since, .. } = standing;
+        self.remember(target, validated, before.saturating_add(1), since.boot);
         self.owed.take(standing.target, standing.measure);
         self.index(&standing, true);
         self.bans.insert(standing.target, standing);
@@ -246,9 +247,7 @@ impl Ledger {
         self.bans.insert(standing.target, standing);
     }
 
-    fn remember(&mut self, standing: &Standing) {
-        let Standing { target, validated, .. } = *standing;
-        let (times, last) = (standing.before.saturating_add(1), standing.since.boot);
+    fn remember(&mut self, target: IpNet, validated: bool, times: u32, last: Duration) {
         if let Some((times, last)) = self.history.remove(&(target, validated)) {
             self.forgettable.remove(&(validated, times, last, target));
         }
