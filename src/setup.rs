@@ -5,14 +5,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::address::never_a_host;
-use crate::config::{Config, Conntrack, Service};
+use crate::config::{Capture, Config, Conntrack, Mode, Nftables, Service};
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
 use crate::detect::key::Widths;
 use crate::detect::rule::Rule;
 use crate::detect::{Ruleset, TooMany};
+use crate::enforce::Trap;
 use crate::engine::Settings;
 use crate::host::HostFacts;
+use crate::packet::Verdict;
+use crate::packet::protocol::TCP;
 
 /// The rules, compiled with the configured traps.
 ///
@@ -28,6 +31,23 @@ pub fn ruleset(config: &Config, rules: &[Rule]) -> Result<Ruleset, TooMany> {
 #[must_use]
 pub fn services(config: &Config) -> Vec<(u8, std::ops::RangeInclusive<u16>)> {
     config.services.iter().map(|Service { protocol, ports }| (*protocol, ports.clone())).collect()
+}
+
+/// What the kernel is to redirect to the listener of traps; none without traps of tcp, where nothing may be redirected, and
+/// where nothing of the kernel may be changed.
+#[must_use]
+pub fn trap(config: &Config) -> Option<Trap> {
+    let Nftables { sets, conntrack, .. } = &config.nftables;
+    if config.mode == Mode::Watch || sets.is_some() || *conntrack == Conntrack::Never {
+        return None;
+    }
+    let ports: Vec<_> = config.traps.iter().filter(|trap| trap.protocol == TCP).collect();
+    let log = config.capture.iter().find_map(|capture| match capture {
+        Capture::Nflog(nflog) if nflog.verdict == Verdict::Refused => Some((*nflog.groups.first()?, nflog.snaplen)),
+        _ => None,
+    });
+    let ports: Vec<_> = ports.into_iter().map(|trap| trap.ports.clone()).collect();
+    (!ports.is_empty()).then_some(Trap { ports, listen: config.trap.listen, log })
 }
 
 /// All addresses that must never be dropped: for the kernel's sets.

@@ -184,6 +184,8 @@ pub(super) fn places(conntrack: bool) -> impl Iterator<Item = Place> {
 
 /// The published services.
 pub(super) const SERVICES: &str = "services";
+/// The ports whose connections are redirected to the listener.
+pub(super) const TRAPS: &str = "traps";
 /// The IPv4 addresses that are never dropped.
 pub(super) const PROTECT4: &str = "protect4";
 /// The IPv6 addresses that are never dropped.
@@ -197,14 +199,21 @@ pub(super) fn sets(size: u32, conntrack: bool) -> Vec<Set> {
         list(PROTECT6, KeyType::Ipv6Addr, NFT_SET_INTERVAL),
         list(SERVICES, KeyType::ProtoService, NFT_SET_INTERVAL | NFT_SET_CONCAT),
     ];
+    if conntrack {
+        sets.push(list(TRAPS, KeyType::ProtoService, NFT_SET_INTERVAL | NFT_SET_CONCAT));
+    }
     sets.extend(places(conntrack).flat_map(|place| place.sets(size)));
     sets
 }
 
-/// A base chain of prerouting.
+/// A base chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
+    /// `filter` or `nat`.
+    pub(super) kind: &'static str,
+    /// `NF_INET_PRE_ROUTING` and so on.
+    pub(super) hook: u32,
     pub(super) priority: i32,
     pub(super) rules: Vec<Vec<Expression>>,
 }
@@ -215,9 +224,11 @@ pub(super) const RESTRICT: &str = "restrict";
 /// The chains of the table.
 pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
-    let ban = Chain { name: "ban", priority: -450, rules: ban_rules() };
+    let prerouting =
+        |name, priority, rules| Chain { name, kind: "filter", hook: NF_INET_PRE_ROUTING, priority, rules };
+    let ban = prerouting("ban", -450, ban_rules());
     // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
-    let restrict = Chain { name: RESTRICT, priority: -150, rules: restrict_rules() };
+    let restrict = prerouting(RESTRICT, -150, restrict_rules());
     if conntrack { vec![ban, restrict] } else { vec![ban] }
 }
 
@@ -243,6 +254,8 @@ fn restrict_rules() -> Vec<Vec<Expression>> {
         rules.push(conditions.chain(place.drop_sources_of(set)).collect());
     }
     rules.push(to_service.into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
+    // Or who has touched one trap could never be seen to touch a second.
+    rules.push(super::trap::to_trap().into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
     rules.extend(restricted().map(Place::drop_rule));
     rules
 }
@@ -292,7 +305,7 @@ fn dhcp([load_family, is_family]: [Expression; 2], ports: &'static [u8; 4]) -> V
     ]
 }
 
-const fn transport(offset: u32, length: u32, register: u32) -> Expression {
+pub(super) const fn transport(offset: u32, length: u32, register: u32) -> Expression {
     Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset, length, register }
 }
 
