@@ -261,7 +261,9 @@ fn without_redirect(config: &Config, node: &Node, report: &mut Report<'_>) {
     if of_tcp {
         report.warn(
             node.place,
-            &format!("with {why} nothing is redirected: a trap takes no connection, and no touch is ever validated"),
+            &format!(
+                "with {why} nothing is redirected: a trap takes no connection, and no touch is ever validated"
+            ),
             "what is refused there still counts, like any probe",
         );
     }

@@ -98,7 +98,8 @@ fn redirect_rules(trap: &Trap) -> Vec<Vec<Expression>> {
         let log = Expression::Log { group, prefix: "nfban:refused", snaplen };
         is_tcp().into_iter().chain(to_trap()).chain([limit, log]).collect()
     });
-    let lead = [Expression::Counter(Counts::default()), Expression::Port(trap.listen), Expression::DnatToPort];
+    let lead =
+        [Expression::Counter(Counts::default()), Expression::Port(trap.listen), Expression::DnatToPort];
     let redirect = is_tcp().into_iter().chain(to_trap()).chain(lead).collect();
     [from_loopback].into_iter().chain(taken).chain(log).chain([redirect]).collect()
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::super::bans::{self, left};
-use crate::control::protocol::{Address, BanRow, Capture, Mode, Status};
+use crate::control::protocol::{Address, BanRow, Capture, Mode, Status, Traps};
 use crate::decide::Measure;
 use crate::report::escape::escape;
 use crate::report::json::Incident;
@@ -147,6 +147,9 @@ fn counts(status: &Status, screen: Screen) -> Table {
     }
     row("incidents", format!("{} open, {} since the start", status.open_incidents, status.incidents_total));
     row("bans", format!("{} banned, {} restricted", status.bans.ban, status.bans.restrict));
+    if let Some(traps) = &status.traps {
+        row("traps", trapped(traps));
+    }
     let kernel = &status.kernel;
     row("kernel", {
         let mut parts = vec![kernel.table.as_deref().map_or("no table".into(), escape).into_owned()];
@@ -161,6 +164,23 @@ fn counts(status: &Status, screen: Screen) -> Table {
         parts.join(", ")
     });
     table
+}
+
+/// How the traps do: how many there are, and how far those who came to them got.
+fn trapped(traps: &Traps) -> String {
+    let ports = count(traps.ports, "port", "ports");
+    let Some(listen) = traps.listen else { return format!("{ports}, not redirected") };
+    let mut line = format!(
+        "{ports}: {} redirected to tcp/{listen}, {} arrived, {} accepted, {} held",
+        traps.redirected, traps.arrived, traps.accepted, traps.held
+    );
+    if !traps.taken.is_empty() {
+        let _ = write!(line, "; no traps, as they serve: {}", escape(&traps.taken.join(", ")));
+    }
+    if let Some(trouble) = &traps.trouble {
+        let _ = write!(line, "; {}", escape(trouble));
+    }
+    line
 }
 
 fn incidents(incidents: &[Incident], now: Wall, screen: Screen) -> Table {
@@ -299,6 +319,16 @@ mod tests {
             open_incidents: 2,
             incidents_total: 41,
             bans: BanCounts { ban: 3, restrict: 38 },
+            traps: Some(Traps {
+                listen: Some(28023),
+                ports: 3,
+                redirected: 12,
+                arrived: 10,
+                accepted: 7,
+                held: 2,
+                taken: vec!["tcp/3389".into()],
+                trouble: None,
+            }),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
                 refused: 1,
@@ -336,6 +366,7 @@ undecoded  tcp header cut off 2
 sources    655 of 65536 (0 %); seen once 98304 of 98304 (100 %, 901696 pushed out)
 incidents  2 open, 41 since the start
 bans       3 banned, 38 restricted
+traps      3 ports: 12 redirected to tcp/28023, 10 arrived, 7 accepted, 2 held; no traps, as they serve: tcp/3389
 kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device
 
 Latest incidents
