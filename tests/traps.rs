@@ -248,9 +248,13 @@ fn half_open_probes_of_traps_still_count_as_refused() {
     pair.home.sh(&example("server.nft"));
     let daemon = Daemon::start(&pair.home, TRAPS);
     pair.peer.sh(&format!("nmap -n -Pn -T5 --max-retries 0 -sS -p 2000-2019 -e peer0 -S {VISITOR4} {HOME4}"));
+    pair.peer
+        .sh(&format!("nmap -n -Pn -T5 --max-retries 0 -sA -p 2000-2004 -e peer0 -S 203.0.113.9 {HOME4}"));
     wait_until("the scan is told", || daemon.rules().contains(&"tcp-syn-scan".to_owned()));
     assert_eq!(bans(&daemon), [of(VISITOR4, "restrict")]);
-    assert_eq!(traps(&daemon)["accepted"], 0);
+    let told = traps(&daemon);
+    assert_eq!((&told["redirected"], &told["arrived"]), (&20.into(), &20.into()), "SYNs alone: {told}");
+    assert_eq!(told["accepted"], 0);
 }
 
 #[test]

@@ -96,11 +96,11 @@ fn redirect_rules(trap: &Trap) -> Vec<Vec<Expression>> {
     let log = trap.log.map(|(group, snaplen)| {
         let limit = Expression::Limit { rate: LOG_RATE, burst: 10_000 };
         let log = Expression::Log { group, prefix: "nfban:refused", snaplen };
-        is_tcp().into_iter().chain(to_trap()).chain([limit, log]).collect()
+        is_syn().into_iter().chain(to_trap()).chain([limit, log]).collect()
     });
     let lead =
         [Expression::Counter(Counts::default()), Expression::Port(trap.listen), Expression::DnatToPort];
-    let redirect = is_tcp().into_iter().chain(to_trap()).chain(lead).collect();
+    let redirect = is_syn().into_iter().chain(to_trap()).chain(lead).collect();
     [from_loopback].into_iter().chain(taken).chain(log).chain([redirect]).collect()
 }
 
@@ -108,28 +108,25 @@ fn redirect_rules(trap: &Trap) -> Vec<Vec<Expression>> {
 fn arrived_rule(listen: u16) -> Vec<Expression> {
     /// linux/netfilter/nf_conntrack_common.h: `IPS_DST_NAT`.
     const TRANSLATED: [u8; 4] = (1u32 << 5).to_ne_bytes();
-    // SYN without ACK, in octet 13 of the header.
-    const SYN: [u8; 1] = [0x02];
-    const SYN_ACK: [u8; 1] = [0x12];
-    let [protocol, tcp] = is_tcp();
-    vec![
-        Expression::CtStatus,
-        Expression::Mask(&TRANSLATED),
-        Expression::Compare(NFT_CMP_NEQ, &[0; 4]),
-        protocol,
-        tcp,
-        transport(2, 2, NFT_REG_1),
-        Expression::ComparePort(listen),
-        transport(13, 1, NFT_REG_1),
-        Expression::Mask(&SYN_ACK),
-        Expression::Compare(NFT_CMP_EQ, &SYN),
-        Expression::Counter(Counts::default()),
-    ]
+    let translated =
+        [Expression::CtStatus, Expression::Mask(&TRANSLATED), Expression::Compare(NFT_CMP_NEQ, &[0; 4])];
+    let to_listener =
+        [transport(2, 2, NFT_REG_1), Expression::ComparePort(listen), Expression::Counter(Counts::default())];
+    translated.into_iter().chain(is_syn()).chain(to_listener).collect()
 }
 
-/// nft takes a translation of ports only behind a match of the protocol.
-const fn is_tcp() -> [Expression; 2] {
-    [Expression::Meta(NFT_META_L4PROTO), Expression::Compare(NFT_CMP_EQ, &[TCP])]
+/// A SYN without ACK, RST and FIN. For conntrack any other segment may begin a connection, too
+/// (net.netfilter.nf_conntrack_tcp_loose); such a probe stays what it is, to be refused by the firewall. And nft takes a
+/// translation of ports only behind a match of the protocol.
+const fn is_syn() -> [Expression; 5] {
+    [
+        Expression::Meta(NFT_META_L4PROTO),
+        Expression::Compare(NFT_CMP_EQ, &[TCP]),
+        // The control bits, without PSH and URG.
+        transport(13, 1, NFT_REG_1),
+        Expression::Mask(&[0x17]),
+        Expression::Compare(NFT_CMP_EQ, &[0x02]),
+    ]
 }
 
 impl Kernel {
