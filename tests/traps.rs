@@ -177,6 +177,12 @@ fn no_service_is_ever_hidden_by_a_trap_published_or_not() {
     let taken: Vec<String> = told["taken"].as_array().unwrap().iter().map(text).collect();
     assert_eq!(taken, ["tcp/1-200", "tcp/3389", "tcp/5900"], "the first for ports 22 and 80");
     assert_eq!(answer(HOME4, 3389), "trapped", "nothing listens at this address");
+    wait_until("it is restricted", || bans(&daemon) == [of(VISITOR4, "restrict")]);
+    assert!(
+        connect(&pair, VISITOR4, HOME4, 5900).is_err(),
+        "what listens at a trap is not open to who is restricted"
+    );
+    assert_eq!(answer(HOME4, 80), "service");
     assert_eq!(answer(HOME4, 23), "trapped", "what this host alone can reach is no service");
     let own = pair.home.enter(|| {
         TcpStream::connect(("127.0.0.1", 23)).map(|mut client| {

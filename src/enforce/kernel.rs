@@ -236,7 +236,7 @@ impl Kernel {
 
     /// The chains of the table.
     fn chains(&self) -> Vec<Chain> {
-        let mut chains = layout::chains(self.settings.conntrack);
+        let mut chains = layout::chains(self.settings.conntrack, self.settings.trap.is_some());
         if let Some(trap) = self.settings.trap.as_ref().filter(|_| self.settings.conntrack) {
             chains.extend(trap::chains(trap));
         }
@@ -278,7 +278,7 @@ impl Kernel {
         // The chain is there exactly when its sets are; made anew first, so that deleting it cannot fail.
         if sets.peek().is_some() {
             let part = Part::Chain(RESTRICT);
-            let chains = layout::chains(true);
+            let chains = layout::chains(true, false);
             for chain in chains.iter().filter(|chain| chain.name == RESTRICT) {
                 transaction
                     .push(part, NFT_MSG_NEWCHAIN, NLM_F_CREATE, |m| message::new_chain(m, table, chain));

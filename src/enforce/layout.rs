@@ -221,14 +221,14 @@ pub(super) struct Chain {
 /// The chain of restricted sources: the one that needs conntrack.
 pub(super) const RESTRICT: &str = "restrict";
 
-/// The chains of the table.
-pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
+/// The chains of the table, but for those of traps. `traps` says whether there are any.
+pub(super) fn chains(conntrack: bool, traps: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
     let prerouting =
         |name, priority, rules| Chain { name, kind: "filter", hook: NF_INET_PRE_ROUTING, priority, rules };
     let ban = prerouting("ban", -450, ban_rules());
     // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
-    let restrict = prerouting(RESTRICT, -150, restrict_rules());
+    let restrict = prerouting(RESTRICT, -150, restrict_rules(traps));
     if conntrack { vec![ban, restrict] } else { vec![ban] }
 }
 
@@ -236,7 +236,7 @@ fn ban_rules() -> Vec<Vec<Expression>> {
     never_dropped().into_iter().chain(places(false).map(Place::drop_rule)).collect()
 }
 
-fn restrict_rules() -> Vec<Vec<Expression>> {
+fn restrict_rules(traps: bool) -> Vec<Vec<Expression>> {
     /// `NF_CT_STATE_BIT` of established and related, and `NF_CT_STATE_UNTRACKED_BIT` (nf_conntrack_common.h).
     const GOING_ON: [u8; 4] = (1u32 << 1 | 1 << 2 | 1 << 6).to_ne_bytes();
     let mut rules = never_dropped();
@@ -254,8 +254,16 @@ fn restrict_rules() -> Vec<Vec<Expression>> {
         rules.push(conditions.chain(place.drop_sources_of(set)).collect());
     }
     rules.push(to_service.into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
-    // Or who has touched one trap could never be seen to touch a second.
-    rules.push(super::trap::to_trap().into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
+    if traps {
+        // What listens at a trap is no trap.
+        for place in restricted() {
+            let conditions =
+                super::trap::to_trap().into_iter().chain(super::trap::TAKEN).chain(place.family());
+            rules.push(conditions.chain(place.drop_sources_of(place.set())).collect());
+        }
+        // Or who has touched one trap could never be seen to touch a second.
+        rules.push(super::trap::to_trap().into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
+    }
     rules.extend(restricted().map(Place::drop_rule));
     rules
 }
@@ -315,7 +323,7 @@ mod tests {
 
     #[test]
     fn without_conntrack_no_rule_names_it() {
-        let chains = chains(false);
+        let chains = chains(false, true);
         assert_eq!(chains.iter().map(|chain| chain.name).collect::<Vec<_>>(), ["ban"]);
         assert!(!chains.iter().flat_map(|chain| &chain.rules).flatten().any(|e| *e == Expression::CtState));
     }
@@ -324,7 +332,7 @@ mod tests {
     fn every_set_that_a_rule_looks_up_is_made() {
         for conntrack in [false, true] {
             let made: Vec<_> = sets(1, conntrack).iter().map(|set| set.name).collect();
-            for expression in chains(conntrack).iter().flat_map(|chain| &chain.rules).flatten() {
+            for expression in chains(conntrack, true).iter().flat_map(|chain| &chain.rules).flatten() {
                 if let Expression::Lookup(set) = expression {
                     assert!(made.contains(set), "{set}");
                 }

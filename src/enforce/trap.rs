@@ -57,6 +57,11 @@ pub(super) fn to_trap() -> [Expression; 5] {
     ]
 }
 
+/// Whether something listens at this address and port: the kernel looks at that moment, so no service is ever hidden. Bound
+/// to any address or not, both are a socket.
+pub(super) const TAKEN: [Expression; 2] =
+    [Expression::SocketWildcard, Expression::Compare(NFT_CMP_LTE, &[1])];
+
 /// The chains.
 pub(super) fn chains(trap: &Trap) -> [Chain; 2] {
     // After NF_IP_PRI_NAT_DST (-100): a translation that the administrator or a container engine has made stays.
@@ -85,14 +90,7 @@ fn redirect_rules(trap: &Trap) -> Vec<Vec<Expression>> {
         Expression::Compare(NFT_CMP_EQ, &LOOPBACK),
         Expression::Verdict(NFT_RETURN),
     ];
-    // Something listens at this address and port: the kernel looks at that moment, so no service is ever hidden.
-    let taken = [&[0u8], &[1u8]].map(|wildcard| {
-        vec![
-            Expression::SocketWildcard,
-            Expression::Compare(NFT_CMP_EQ, wildcard),
-            Expression::Verdict(NFT_RETURN),
-        ]
-    });
+    let taken = TAKEN.into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect();
     let log = trap.log.map(|(group, snaplen)| {
         let limit = Expression::Limit { rate: LOG_RATE, burst: 10_000 };
         let log = Expression::Log { group, prefix: "nfban:refused", snaplen };
@@ -101,7 +99,7 @@ fn redirect_rules(trap: &Trap) -> Vec<Vec<Expression>> {
     let lead =
         [Expression::Counter(Counts::default()), Expression::Port(trap.listen), Expression::DnatToPort];
     let redirect = is_syn().into_iter().chain(to_trap()).chain(lead).collect();
-    [from_loopback].into_iter().chain(taken).chain(log).chain([redirect]).collect()
+    [from_loopback, taken].into_iter().chain(log).chain([redirect]).collect()
 }
 
 /// Counts SYNs that were led to the listener.
