@@ -313,3 +313,19 @@ fn a_listeners_port_that_is_taken_is_an_error_at_start() {
     assert!(!pair.home.sh("nft list tables").contains("nfban"), "and nothing is left in the kernel");
     let _ = (PEER4, PEER6);
 }
+
+#[test]
+fn an_own_user_with_cap_net_admin_alone_is_enough() {
+    let pair = world();
+    let setup = Setup::new(TRAPS);
+    let user = "nobody";
+    pair.home.sh(&format!("chown -R {user} {0} && chmod 755 {0}", setup.folder().display()));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--clear-groups", "--no-new-privs", "--bounding-set", "-all,+net_admin"]);
+    command.args(["--inh-caps", "-all,+net_admin", "--ambient-caps", "-all,+net_admin"]);
+    command.arg(NFBAN).args(["run", "-c"]).arg(setup.config());
+    let daemon = Daemon::spawn(&pair.home, setup, command);
+    let _held =
+        [(VISITOR4, HOME4), (VISITOR6, HOME6)].map(|(from, to)| connect(&pair, from, to, 23).unwrap());
+    wait_until("both are told", || bans(&daemon).len() == 2);
+}
