@@ -28,6 +28,7 @@ pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
     Ban, Conntrack, Control, Family, Keep, KeepPackets, Nftables, Respond, Rules, Sets, Table,
 };
+pub(crate) use self::trap::LONGEST_BANNER;
 pub use self::trap::Trap;
 pub use self::trust::Trust;
 pub use self::values::Service;

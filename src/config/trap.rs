@@ -9,7 +9,7 @@ use super::yaml::Node;
 use crate::packet::protocol::TCP;
 
 /// The most octets of a banner: more than one segment would wait for the client's acknowledgement.
-const LONGEST_BANNER: usize = 512;
+pub(crate) const LONGEST_BANNER: usize = 512;
 
 /// How the listener behind the traps does.
 #[derive(Debug, Clone, PartialEq, Eq)]
