@@ -26,9 +26,9 @@ pub(super) const RULE: &str = "trap-port";
 
 /// Sources whose touches are remembered; the one that has been quiet for longest gives way.
 pub(super) const MOST: usize = 4096;
-/// Ports, addresses and source ports kept of one source. Who goes on after so many is not told from one who stops.
-const KEPT: usize = 1024;
-/// How many of them an incident lists.
+/// Trap ports kept of one source; of more, its incident knows no more. Only who is not banned gets that far.
+const PORTS: usize = 1024;
+/// How many ports an incident lists. Of addresses and source ports no more are kept.
 const LISTED: usize = 64;
 /// The least time between two updates of an incident that has only grown.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ impl Touched {
         const SYN4: u64 = 40;
         const SYN6: u64 = 60;
         self.last = at;
-        if self.ports.len() < KEPT || self.ports.contains_key(&touch.trap.port()) {
+        if self.ports.len() < PORTS || self.ports.contains_key(&touch.trap.port()) {
             self.ports.insert(touch.trap.port(), at.boot);
         }
         keep(&mut self.destinations, touch.trap.ip());
@@ -229,12 +229,12 @@ impl Touched {
             first_seen: self.first,
             last_seen: self.last,
             time: self.first,
-            destinations: self.destinations.iter().copied().take(LISTED).collect(),
+            destinations: self.destinations.iter().copied().collect(),
             distinct_destinations: count(self.destinations.len()),
             port_ranges: event::runs(&ports).take(LISTED).collect(),
             distinct_ports: count(ports.len()),
             ports: ports.into_iter().take(LISTED).collect(),
-            source_ports: self.source_ports.iter().copied().take(LISTED).collect(),
+            source_ports: self.source_ports.iter().copied().collect(),
             distinct_source_ports: count(self.source_ports.len()),
             protocols: vec!["tcp".to_owned()],
             addresses: count(self.sources.len()),
@@ -246,7 +246,7 @@ impl Touched {
 }
 
 fn keep<T: Ord>(set: &mut BTreeSet<T>, value: T) {
-    if set.len() < KEPT {
+    if set.len() < LISTED {
         set.insert(value);
     }
 }
