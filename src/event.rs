@@ -14,6 +14,17 @@ use crate::time::Stamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IncidentId(pub u64);
 
+impl IncidentId {
+    /// The id of what these parts together make the one it is: FNV-1a, the same on any machine and in any version.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let octets = parts.iter().flat_map(|part| part.iter().copied().chain([0]));
+        Self(octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
+            (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
+        }))
+    }
+}
+
 impl fmt::Display for IncidentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

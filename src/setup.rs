@@ -1,18 +1,23 @@
 //! From configuration and host to what the engine works with: the same for the daemon and for `replay`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::address::{AddressSet, never_a_host};
-use crate::config::{Config, Conntrack, Service};
+use crate::config::{Capture, Config, Conntrack, Mode, Nftables, Service};
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
 use crate::detect::key::Widths;
 use crate::detect::rule::Rule;
 use crate::detect::{Ruleset, TooMany};
+use crate::enforce::Trap;
 use crate::engine::Settings;
 use crate::host::HostFacts;
+use crate::packet::Verdict;
+use crate::packet::protocol::TCP;
 
 /// The rules, compiled with the configured traps.
 ///
@@ -28,6 +33,50 @@ pub fn ruleset(config: &Config, rules: &[Rule]) -> Result<Ruleset, TooMany> {
 #[must_use]
 pub fn services(config: &Config) -> Vec<(u8, std::ops::RangeInclusive<u16>)> {
     config.services.iter().map(|Service { protocol, ports }| (*protocol, ports.clone())).collect()
+}
+
+/// What the kernel is to redirect to the listener of traps; none without traps of tcp, where nothing may be redirected, and
+/// where nothing of the kernel may be changed.
+#[must_use]
+pub fn trap(config: &Config) -> Option<Trap> {
+    let Nftables { sets, conntrack, .. } = &config.nftables;
+    if config.mode == Mode::Watch || sets.is_some() || *conntrack == Conntrack::Never {
+        return None;
+    }
+    let log = config.capture.iter().find_map(|capture| match capture {
+        Capture::Nflog(nflog) if nflog.verdict == Verdict::Refused => {
+            Some((*nflog.groups.first()?, nflog.snaplen))
+        }
+        _ => None,
+    });
+    let ports: Vec<_> = trap_ports(config).cloned().collect();
+    (!ports.is_empty()).then_some(Trap { ports, listen: config.trap.listen, log })
+}
+
+/// The traps of tcp. Those of udp are never redirected: a datagram proves nothing, whoever takes it.
+pub fn trap_ports(config: &Config) -> impl Iterator<Item = &RangeInclusive<u16>> {
+    config.traps.iter().filter(|trap| trap.protocol == TCP).map(|trap| &trap.ports)
+}
+
+/// Whether connections to a port are evidence: a trap that is not published.
+#[must_use]
+pub fn is_trap(config: &Config, port: u16) -> bool {
+    trap_ports(config).any(|ports| ports.contains(&port))
+        && !config.services.iter().any(|service| service.contains(TCP, port))
+}
+
+/// The traps that are none, such as `tcp/8080`: what is published is never redirected, nor is what one of the
+/// `listening` sockets takes. One that only this host itself can reach is not in the way.
+#[must_use]
+pub fn taken_traps(config: &Config, listening: &[SocketAddr]) -> Vec<String> {
+    let reachable = listening.iter().filter(|socket| !socket.ip().is_loopback());
+    let ports = reachable.map(SocketAddr::port).filter(|&port| port != config.trap.listen);
+    let listened: BTreeSet<u16> = ports.filter(|&port| is_trap(config, port)).collect();
+    let published = config
+        .traps
+        .iter()
+        .filter(|trap| trap.protocol == TCP && config.services.iter().any(|service| service.overlaps(trap)));
+    published.map(ToString::to_string).chain(listened.iter().map(|port| format!("tcp/{port}"))).collect()
 }
 
 /// All addresses that must never be dropped: for the kernel's sets.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nfban::decide::Measure::{self, Ban, Restrict};
-use nfban::enforce::{Change, Enforcer, Held, InstallError, Kernel, Outcome, Settings};
+use nfban::enforce::{Change, Enforcer, Held, InstallError, Kernel, Outcome, Settings, Trap};
 use support::{Conversation, HOME4, HOME6, Namespace, PEER4, PEER6, Pair, wait_until};
 
 const MINUTES: Duration = Duration::from_secs(600);
@@ -26,6 +26,7 @@ fn settings() -> Settings {
             .map(|net| net.parse().unwrap())
             .to_vec(),
         conntrack: true,
+        trap: Some(Trap { ports: vec![23..=23, 400..=500], listen: 28023, log: Some((100, 128)) }),
         size: 100_000,
     }
 }

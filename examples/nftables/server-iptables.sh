@@ -10,6 +10,7 @@
 #                       - nflog: {group: 101, verdict: accepted}
 #                       - nflog: {group: 103, verdict: outbound}
 #                     services: [22, 80, 443]
+#                     traps: [23, 3389, 5900]
 # Load:           sh server-iptables.sh load
 #                 Loading it again replaces its chains, `server` and `server-*`, in one transaction for each family. In INPUT
 #                 it puts one jump first, and leaves every other rule and the policy alone; none of those is reached any more.
@@ -27,6 +28,10 @@ set -eu
 
 # Keep these equal to `services` in nfban.yaml: a probe of a published port is no evidence.
 tcp_services=22,80,443
+
+# Keep this equal to `listen` of `trap` in nfban.yaml. nfban leads connections to traps there; what is sent to that port itself
+# is refused.
+trap_listener=28023
 
 chains='server server-ping server-accepted server-invalid server-refused server-outbound server-opened'
 
@@ -65,6 +70,7 @@ $1
 -A server $2 -g server-ping
 -A server -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 -A server -m conntrack --ctstate INVALID -g server-invalid
+-A server -p tcp --dport $trap_listener --tcp-flags FIN,SYN,RST,ACK,URG SYN -m conntrack --ctstate DNAT -j ACCEPT
 -A server -p tcp --tcp-flags FIN,SYN,RST,ACK,URG SYN -m multiport --dports $tcp_services -g server-accepted
 -A server -g server-refused
 -A server-ping -m limit --limit 20/second --limit-burst 40 -j ACCEPT

@@ -4,3 +4,4 @@ pub mod input;
 pub mod log_text;
 pub mod nflog;
 pub mod pcap;
+pub mod trap;

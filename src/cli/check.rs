@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
 use crate::config::{Config, Problems, Severity, Trust, rules};
+use crate::control::client::ask;
+use crate::control::protocol::{Reply, Request};
 use crate::detect::rule::Rule;
+use crate::report::escape::escape;
 use crate::report::text::count;
 use crate::setup;
 
@@ -31,10 +34,35 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     };
     setup::ruleset(&config, &rules)
         .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
+    let traps = trouble_with_traps(&config, session);
     session.show(|out, _| {
         let enabled = rules.iter().filter(|rule| rule.enabled).count();
-        writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", arguments.config.display())
+        writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", arguments.config.display())?;
+        traps.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
     })
+}
+
+/// What only this host can tell of the configured traps: at which something listens now, and, if the daemon runs, that
+/// the firewall lets none be reached.
+fn trouble_with_traps(config: &Config, session: &Session) -> Vec<String> {
+    if setup::trap(config).is_none() {
+        return Vec::new();
+    }
+    let mut trouble = match crate::host::tcp_listeners() {
+        Ok(listening) => {
+            let taken = setup::taken_traps(config, &listening);
+            taken
+                .iter()
+                .map(|trap| format!("{trap} is no trap: it is published, or something listens there"))
+                .collect()
+        }
+        Err(error) => vec![format!("at which traps something listens cannot be seen: {error}")],
+    };
+    let socket = session.global.socket.as_deref().unwrap_or(&config.control.socket);
+    if let Ok(Reply::Status(status)) = ask(socket, &Request::Status { address: None }) {
+        trouble.extend(status.traps.and_then(|traps| traps.trouble));
+    }
+    trouble
 }
 
 /// Configuration and rules as far as they can be read, with all that is wrong with either.

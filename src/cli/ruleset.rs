@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
-use crate::config::{Capture, Config, Nflog};
+use crate::config::{Capture, Config, Mode, Nflog};
 use crate::packet::Verdict;
+use crate::setup;
 
 /// Print the nftables text that pairs with the configuration
 #[derive(Debug, clap::Args)]
@@ -64,7 +65,8 @@ fn paired(config: &Config, path: &Path) -> Option<String> {
     );
     let header = |line: &&str| line.starts_with('#') || line.is_empty();
     let body = EXAMPLE.lines().skip_while(header);
-    for line in without_idle_hooks(body, |verdict| of(verdict).is_some()) {
+    let body = with_listener(body, config);
+    for line in without_idle_hooks(body.iter().map(String::as_str), |verdict| of(verdict).is_some()) {
         let with_group = |(group, nflog): &(u16, &Nflog)| {
             let logged = line.split(" group ").next().unwrap_or_default();
             format!("{logged} group {group} snaplen {}", nflog.snaplen)
@@ -93,6 +95,24 @@ fn paired(config: &Config, path: &Path) -> Option<String> {
         let _ = writeln!(text, "{line}");
     }
     Some(text)
+}
+
+/// The lines with the port of this configuration's listener in the rule that accepts connections to traps, or without that
+/// rule and its comment, where nothing is redirected.
+fn with_listener<'a>(lines: impl Iterator<Item = &'a str>, config: &Config) -> Vec<String> {
+    let redirects = setup::trap(&Config { mode: Mode::Enforce, ..config.clone() }).is_some();
+    let port = config.trap.listen.to_string();
+    let usual = crate::config::Trap::default().listen.to_string();
+    let lines: Vec<&str> = lines.collect();
+    let mut kept = Vec::new();
+    for paragraph in lines.split_inclusive(|line| line.is_empty()) {
+        if !paragraph.iter().any(|line| line.contains("ct status dnat tcp dport")) {
+            kept.extend(paragraph.iter().map(|line| (*line).to_owned()));
+        } else if redirects {
+            kept.extend(paragraph.iter().map(|line| line.replace(&usual, &port)));
+        }
+    }
+    kept
 }
 
 /// The verdict of a rule that logs.
@@ -159,6 +179,22 @@ mod tests {
         assert!(text.contains("prefix \"nfban:invalid\" group 7 snaplen 256"));
         assert!(text.contains("prefix \"nfban:accepted\" group 8 snaplen 128"));
         assert!(!text.contains("group 10"));
+    }
+
+    #[test]
+    fn connections_to_traps_are_accepted_where_there_are_any_and_on_the_listeners_port() {
+        let rule = |port: u16| format!("ct status dnat tcp dport {port} tcp flags");
+        let text = ruleset("traps: [23]").unwrap();
+        assert!(text.contains(&rule(28023)), "{text}");
+        let text = ruleset("mode: watch\ntraps: [23]\ntrap: {listen: 4000}").unwrap();
+        assert!(
+            text.contains(&rule(4000)) && text.contains("listen: 4000") && !text.contains("28023"),
+            "{text}"
+        );
+        for without in ["", "traps: [udp/161]", "traps: [23]\nnftables: {conntrack: never}"] {
+            let text = ruleset(without).unwrap();
+            assert!(!text.contains("dnat") && !text.contains("28023"), "{without}: {text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod read;
 pub mod rules;
 pub mod settings;
+pub mod trap;
 pub mod trust;
 pub mod values;
 pub mod yaml;
@@ -27,6 +28,8 @@ pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
     Ban, Conntrack, Control, Family, Keep, KeepPackets, Nftables, Respond, Rules, Sets, Table,
 };
+pub(crate) use self::trap::LONGEST_BANNER;
+pub use self::trap::Trap;
 pub use self::trust::Trust;
 pub use self::values::Service;
 
@@ -49,6 +52,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Ports where nothing runs.
     pub traps: Vec<Service>,
+    /// The listener that connections to them are redirected to.
+    pub trap: Trap,
     /// Never acted against.
     pub allow: Vec<IpNet>,
     /// Packets that are no evidence.
@@ -88,6 +93,7 @@ impl Default for Config {
             home: Vec::new(),
             services: Vec::new(),
             traps: Vec::new(),
+            trap: Trap::default(),
             allow: Vec::new(),
             ignore: Vec::new(),
             respond: Respond::default(),
@@ -149,8 +155,12 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     if let Some(node) = keys.take("services") {
         config.services = report.list(node, service);
     }
-    if let Some(node) = keys.take("traps") {
+    let traps_node = keys.take("traps");
+    if let Some(node) = traps_node {
         config.traps = traps(node, &config.services, report);
+    }
+    if let Some(node) = keys.take("trap") {
+        config.trap = trap::read(node, &config.services, report);
     }
     if let Some(node) = keys.take("allow") {
         config.allow = allow(node, report);
@@ -170,6 +180,9 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     if let Some(node) = keys.take("nftables") {
         config.nftables = settings::nftables(node, report);
         without_restrict(&config, node, report);
+    }
+    if let Some(node) = traps_node {
+        without_redirect(&config, node, report);
     }
     if let Some(node) = keys.take("sources") {
         config.sources = settings::sources(node, report);
@@ -234,6 +247,25 @@ fn without_restrict(config: &Config, node: &Node, report: &mut Report<'_>) {
             place.map_or(node.place, |entry| entry.place),
             "without conntrack `restrict` is not available: what asks for it only logs",
             "allow conntrack, or set `respond` to `log` or `ban`",
+        );
+    }
+}
+
+/// Tells that no connection to a trap is taken, where there are traps of tcp.
+fn without_redirect(config: &Config, node: &Node, report: &mut Report<'_>) {
+    let of_tcp = config.traps.iter().any(|trap| trap.protocol == crate::packet::protocol::TCP);
+    let why = match &config.nftables {
+        nftables if nftables.conntrack == Conntrack::Never => "`conntrack: never`",
+        nftables if nftables.sets.is_some() => "sets of your own",
+        _ => return,
+    };
+    if of_tcp {
+        report.warn(
+            node.place,
+            &format!(
+                "with {why} nothing is redirected: a trap takes no connection, and no touch is ever validated"
+            ),
+            "what is refused there still counts, like any probe",
         );
     }
 }

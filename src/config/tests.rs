@@ -58,6 +58,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
         home: vec![],
         services: vec![of(6, 22), of(6, 443), of(17, 443), of(17, 51820)],
         traps: vec![of(6, 23), of(6, 3389), of(6, 5900)],
+        trap: Trap::default(),
         allow: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/48".parse().unwrap()],
         ignore: vec![Filter { protocol: vec![17], dport: vec![138..=138], ..Filter::default() }],
         respond: Respond { spoofable: Response::Restrict, validated: Response::Ban },

@@ -152,6 +152,8 @@ pub struct Status {
     /// The caps on bans by name, such as `bans`, `spoofable-bans` or `ban6_prefix`; none from a daemon that is older.
     #[serde(default)]
     pub limits: BTreeMap<String, Limit>,
+    /// How the traps do; none where there are none of tcp.
+    pub traps: Option<Traps>,
     /// How the kernel's side does.
     pub kernel: Kernel,
     /// The latest alarms, newest first, at most [`Status::LATEST`].
@@ -214,6 +216,27 @@ pub struct Limit {
 pub struct BanCounts {
     pub ban: u64,
     pub restrict: u64,
+}
+
+/// The traps of tcp, and the listener behind them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traps {
+    /// The listener's port; none where nothing is redirected (watch mode, no conntrack, sets of the administrator's).
+    pub listen: Option<u16>,
+    /// How many ports are traps.
+    pub ports: u64,
+    /// SYNs that were redirected, since the table was set up last.
+    pub redirected: u64,
+    /// Those of them that the firewall let in.
+    pub arrived: u64,
+    /// Handshakes completed since the listener was opened.
+    pub accepted: u64,
+    /// Connections held now.
+    pub held: u64,
+    /// Traps that are none because they are published or something listens there, such as `tcp/8080`.
+    pub taken: Vec<String>,
+    /// Why no trap can be reached, if none can.
+    pub trouble: Option<String>,
 }
 
 /// What nfban has in the kernel, and how that goes.

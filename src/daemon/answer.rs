@@ -12,7 +12,7 @@ use crate::control::protocol::{
 };
 use crate::decide::{Measure, Standing};
 use crate::detect::MAX_OPEN;
-use crate::enforce::Held;
+use crate::enforce::{Held, Redirected};
 use crate::engine::CapUse;
 use crate::report::json;
 use crate::report::target::Target;
@@ -24,7 +24,10 @@ type InKernel = HashMap<(IpNet, Measure), Held>;
 impl Daemon {
     pub(super) fn answer(&mut self, request: Request) -> Reply {
         match request {
-            Request::Status { address: None } => self.with_kernel(Self::status),
+            Request::Status { address: None } => {
+                let redirected = self.backend.redirected();
+                self.with_kernel(|this, held| this.status(held, redirected))
+            }
             Request::Status { address: Some(target) } => {
                 self.with_kernel(|this, held| this.address(target.0, held))
             }
@@ -103,7 +106,7 @@ impl Daemon {
         Reply::Unbanned { targets: lifted.into_iter().map(Target).collect() }
     }
 
-    fn status(&self, held: &InKernel) -> Reply {
+    fn status(&self, held: &InKernel, redirected: Option<Redirected>) -> Reply {
         let counts = self.engine.counts();
         let captures: Vec<Capture> = self
             .captures
@@ -140,6 +143,7 @@ impl Daemon {
             incidents_total: counts.incidents,
             bans,
             limits: self.limits(),
+            traps: self.traps.status(&self.loaded.config, redirected),
             kernel: self.kernel(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
@@ -159,6 +163,9 @@ impl Daemon {
             evicted: self.engine.counts().incidents_displaced,
         };
         let mut tables = BTreeMap::from([("incidents".to_owned(), open)]);
+        let (used, capacity, evicted) = self.engine.trap_occupancy();
+        let traps = Occupancy { used: used as u64, capacity: capacity as u64, evicted };
+        tables.insert("trap-sources".to_owned(), traps);
         for (name, of) in [("sources", sources), ("prefixes", prefixes)] {
             let once = format!("{name}-seen-once");
             let seen = format!("{name}-sightings");

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::StartError;
 use crate::config::{Config, Conntrack, Family, Mode};
-use crate::enforce::{Change, DryRun, Enforcer, Held, InstallError, Kernel, Outcome, Settings};
+use crate::enforce::{Change, DryRun, Enforcer, Held, InstallError, Kernel, Outcome, Redirected, Settings};
 use crate::host::HostFacts;
 use crate::setup;
 
@@ -38,6 +38,7 @@ impl Backend {
             services: setup::services(config),
             protected: setup::protected(config, host),
             conntrack: config.nftables.conntrack != Conntrack::Never,
+            trap: setup::trap(config),
             // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
             size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
         };
@@ -58,6 +59,10 @@ impl Backend {
                 if *now_published != services {
                     kernel.publish(&services)?;
                     *now_published = services;
+                }
+                let trap = setup::trap(config);
+                if kernel.trap() != trap.as_ref() {
+                    kernel.set_trap(trap).map_err(io::Error::other)?;
                 }
                 Ok(())
             }
@@ -90,6 +95,14 @@ impl Backend {
                 dry_run.advance(super::clock::now().boot);
                 &mut **dry_run
             }
+        }
+    }
+
+    /// What was redirected to the listener of traps; `None` where nothing is.
+    pub(super) fn redirected(&mut self) -> Option<Redirected> {
+        match self {
+            Self::Kernel(kernel, ..) if kernel.trap().is_some() => kernel.redirected().ok(),
+            _ => None,
         }
     }
 

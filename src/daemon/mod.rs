@@ -11,6 +11,7 @@ mod clock;
 mod memory;
 mod outbound;
 mod signals;
+mod trap;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use self::capture::Captures;
 use self::memory::Memory;
 use self::outbound::Searches;
 use self::signals::{Signal, Signals};
+use self::trap::Traps;
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
@@ -129,6 +131,7 @@ struct Daemon {
     backend: Backend,
     captures: Captures,
     searches: Searches,
+    traps: Traps,
     /// None where there is no state directory, and in a dry run.
     memory: Option<Memory>,
     watch: Watch,
@@ -211,6 +214,9 @@ impl Daemon {
         let mut engine = Engine::new(rules, settings, Capacity::of(config.sources), Seed::Random);
         // Before anything is changed in the kernel: another daemon may have the groups.
         let captures = Captures::open(&config.capture)?;
+        // Before anything leads there.
+        let traps = Traps::open(config)?;
+        engine.set_trap_rule(&loaded.rules);
         let mut backend = Backend::open(config, &host)?;
         let searches =
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
@@ -231,6 +237,7 @@ impl Daemon {
             backend,
             captures,
             searches,
+            traps,
             memory,
             watch,
             inbox,
@@ -280,6 +287,10 @@ impl Daemon {
             if woken.packets {
                 self.take_packets();
             }
+            if woken.traps {
+                self.traps.take(&self.loaded.config, &mut self.engine, &mut self.actions);
+                self.carry_out();
+            }
             if woken.host && self.watch.changed() {
                 let soonest = (clock::now().boot + GATHER).max(self.refresh_from);
                 self.refresh_at.get_or_insert(soonest);
@@ -310,13 +321,21 @@ impl Daemon {
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.searches, PollFlags::IN),
         ];
+        let traps = self.traps.as_fd();
+        let captured_at = fds.len();
         fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let trapped_at = fds.len();
+        fds.extend(traps.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { host: ready(2), packets: ready(4) }
+        Woken {
+            host: ready(2),
+            packets: captured_at < trapped_at && ready(captured_at),
+            traps: ready(trapped_at),
+        }
     }
 
     fn take_packets(&mut self) {
@@ -339,6 +358,8 @@ impl Daemon {
             self.resolvers_at = now.boot + RESOLVERS_EVERY;
             self.refresh_resolvers();
             self.try_again();
+            let alarm = self.traps.alarm(self.backend.redirected());
+            alarm.into_iter().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
         if self.listeners_at <= now.boot && self.captures.take_undecided() {
             self.listeners_at = now.boot + LISTENERS_EVERY;
@@ -465,6 +486,7 @@ impl Daemon {
         // The size of the sets follows `ban.max`.
         let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
             != (old.config.mode, &old.config.nftables, old.config.ban.max);
+        let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
         let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
         if replace_captures {
             self.captures
@@ -488,12 +510,17 @@ impl Daemon {
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
         }
         self.loaded = new;
+        // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
+        let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));
+        self.traps.reconfigure(&self.loaded.config);
+        self.engine.set_trap_rule(&self.loaded.rules);
         if counts_anew {
             let settings = setup::engine(&self.loaded.config, &self.host);
             let capacity = Capacity::of(self.loaded.config.sources);
             self.engine.replace_rules(rules, settings, capacity, clock::now(), &mut self.actions);
         }
         self.apply_settings();
+        drop(old_traps);
         if rebuild_backend {
             self.engine.reassert(clock::now(), &mut self.actions);
             self.carry_out();
@@ -510,6 +537,7 @@ impl Daemon {
 struct Woken {
     host: bool,
     packets: bool,
+    traps: bool,
 }
 
 /// The latest of what was told.

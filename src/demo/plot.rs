@@ -136,6 +136,7 @@ fn open_kernel() -> Result<Kernel, DemoError> {
         services: Vec::new(),
         protected: Vec::new(),
         conntrack: true,
+        trap: None,
         size: 0,
     };
     Kernel::open(&settings).map_err(|error| DemoError::step("open a netlink socket", error))

@@ -11,14 +11,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::covered::Covered;
 use super::expression::Counts;
-use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set};
+use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
 use super::message::{self, Key, Read};
 use super::socket::Connection;
 use super::stretches;
 use super::transaction::{Refusal, Transaction};
+use super::trap::{self, ARRIVED, TRAP, Trap};
 use super::uapi::*;
 use super::{Change, Enforcer, Held, Outcome};
 use crate::decide::{Measure, Place};
+use crate::packet::protocol::TCP;
 
 /// Elements in one message: all of them are one attribute, whose length has 16 bits.
 const ELEMENTS: usize = 256;
@@ -35,6 +37,8 @@ pub struct Settings {
     /// Whether conntrack may be used. Without it nothing of the table switches it on, and [`Measure::Restrict`] is
     /// refused with EOPNOTSUPP.
     pub conntrack: bool,
+    /// The traps; none where nothing is redirected. Without conntrack nothing can be.
+    pub trap: Option<Trap>,
     /// The most single sources in each set. A set that exists keeps the size it was made with on older kernels.
     pub size: u32,
 }
@@ -140,8 +144,9 @@ impl Kernel {
     /// When a table of this name has other sets than ours, or the kernel refuses; nothing is changed then.
     pub fn set_up(&mut self) -> Result<(), InstallError> {
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
-        let chains = layout::chains(self.settings.conntrack);
+        let chains = self.chains();
         let found = self.found_sets()?;
+        let had_traps = self.counted_rules()?.iter().any(|(chain, _)| chain == TRAP.as_bytes());
         let incompatible = sets.iter().find(|set| found.get(set.name).is_some_and(|found| !found.is(set)));
         if let Some(set) = incompatible {
             return Err(InstallError::Incompatible { table: self.settings.table.clone(), set: set.name });
@@ -155,11 +160,17 @@ impl Kernel {
             });
         }
         self.write_chains(&mut transaction, &chains);
+        if had_traps && !chains.iter().any(|chain| chain.name == TRAP) {
+            self.write_without_traps(&mut transaction);
+        }
         if !self.settings.conntrack {
             self.write_without_restrict(&mut transaction, &found);
         }
         self.write_protected(&mut transaction);
         self.write_services(&mut transaction);
+        if self.settings.conntrack {
+            self.write_traps(&mut transaction);
+        }
         transaction.commit(&mut self.connection).map_err(|refusal| {
             let what = match &refusal {
                 Refusal::Parts(parts) => parts.first().map_or(Part::Table, |(part, _)| *part),
@@ -195,7 +206,13 @@ impl Kernel {
     /// When the kernel refuses.
     pub fn publish(&mut self, services: &[(u8, RangeInclusive<u16>)]) -> io::Result<()> {
         self.settings.services = services.to_vec();
-        self.replace(Self::write_services)
+        self.replace(|this, transaction| {
+            this.write_services(transaction);
+            // What is published now is no trap any more.
+            if this.settings.conntrack {
+                this.write_traps(transaction);
+            }
+        })
     }
 
     /// How often the table was found gone and set up again by [`Enforcer::apply`] and its like. What stood in it is
@@ -227,6 +244,15 @@ impl Kernel {
         }
     }
 
+    /// The chains of the table.
+    fn chains(&self) -> Vec<Chain> {
+        let mut chains = layout::chains(self.settings.conntrack, self.settings.trap.is_some());
+        if let Some(trap) = self.settings.trap.as_ref().filter(|_| self.settings.conntrack) {
+            chains.extend(trap::chains(trap));
+        }
+        chains
+    }
+
     fn write_chains(&self, transaction: &mut Transaction<Part>, chains: &[Chain]) {
         let table = &self.settings.table;
         for chain in chains {
@@ -242,16 +268,27 @@ impl Kernel {
         }
     }
 
+    /// Takes away the chains of traps, which the table has.
+    fn write_without_traps(&self, transaction: &mut Transaction<Part>) {
+        let table = &self.settings.table;
+        for chain in [TRAP, ARRIVED] {
+            let part = Part::Chain(chain);
+            transaction.push(part, NFT_MSG_DELRULE, 0, |m| message::all_rules(m, table, chain));
+            transaction.push(part, NFT_MSG_DELCHAIN, 0, |m| message::named_chain(m, table, chain));
+        }
+    }
+
     /// Takes away what an earlier table with conntrack had more.
     fn write_without_restrict(&self, transaction: &mut Transaction<Part>, found: &BTreeMap<String, Found>) {
         let table = &self.settings.table;
         let restricted = Place::ALL.into_iter().filter(|place| place.measure == Measure::Restrict);
         let sets = restricted.flat_map(|place| [Some(place.set()), place.rate_set()]).flatten();
+        let sets = sets.chain([TRAPS]);
         let mut sets = sets.filter(|set| found.contains_key(*set)).peekable();
         // The chain is there exactly when its sets are; made anew first, so that deleting it cannot fail.
         if sets.peek().is_some() {
             let part = Part::Chain(RESTRICT);
-            let chains = layout::chains(true);
+            let chains = layout::chains(true, false);
             for chain in chains.iter().filter(|chain| chain.name == RESTRICT) {
                 transaction
                     .push(part, NFT_MSG_NEWCHAIN, NLM_F_CREATE, |m| message::new_chain(m, table, chain));
@@ -297,6 +334,15 @@ impl Kernel {
         });
     }
 
+    fn write_traps(&self, transaction: &mut Transaction<Part>) {
+        let ports = self.settings.trap.iter().flat_map(|trap| trap.ports.iter().cloned());
+        let traps: Vec<_> = ports.map(|ports| (TCP, ports)).collect();
+        let traps = without(&disjoint(&traps), &disjoint(&self.settings.services));
+        self.write_list(transaction, TRAPS, &traps, |list, (protocol, first, last)| {
+            message::write_service(list, *protocol, *first, *last);
+        });
+    }
+
     /// Replaces all elements of a set.
     fn write_list<T>(
         &self,
@@ -329,19 +375,9 @@ impl Kernel {
     /// Whether no rule of the chains is missing: `nft flush table` takes them all and leaves the sets, whose elements
     /// then drop nothing.
     fn has_its_rules(&mut self) -> io::Result<bool> {
-        let table = &self.settings.table;
-        let found = self.connection.dump(
-            NFT_MSG_GETRULE,
-            |m| m.text(NFTA_RULE_TABLE, table),
-            |m, list| {
-                if m.attributes(4).any(|a| a.kind == NFTA_RULE_TABLE && a.text() == table.as_bytes()) {
-                    let chain = m.attributes(4).find(|attribute| attribute.kind == NFTA_RULE_CHAIN);
-                    list.extend(chain.map(|chain| chain.text().to_vec()));
-                }
-            },
-        )?;
-        Ok(layout::chains(self.settings.conntrack).iter().all(|chain| {
-            chain.rules.len() <= found.iter().filter(|name| *name == chain.name.as_bytes()).count()
+        let found = self.counted_rules()?;
+        Ok(self.chains().iter().all(|chain| {
+            chain.rules.len() <= found.iter().filter(|(name, _)| name == chain.name.as_bytes()).count()
         }))
     }
 
@@ -508,6 +544,20 @@ fn disjoint(services: &[(u8, RangeInclusive<u16>)]) -> Vec<(u8, u16, u16)> {
     sorted
 }
 
+/// The ports of `ranges` that none of `others` has; both as [`disjoint`] gives them.
+fn without(ranges: &[(u8, u16, u16)], others: &[(u8, u16, u16)]) -> Vec<(u8, u16, u16)> {
+    let mut left = Vec::new();
+    for &(protocol, first, last) in ranges {
+        let mut from = Some(first);
+        for &(_, low, high) in others.iter().filter(|o| o.0 == protocol && o.1 <= last && first <= o.2) {
+            left.extend(from.filter(|&from| from < low).map(|from| (protocol, from, low - 1)));
+            from = high.checked_add(1);
+        }
+        left.extend(from.filter(|&from| from <= last).map(|from| (protocol, from, last)));
+    }
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,5 +567,15 @@ mod tests {
         let services =
             [(6, 80..=90), (17, 53..=53), (6, 22..=22), (6, 85..=95), (6, 96..=96), (6, 65535..=65535)];
         assert_eq!(disjoint(&services), [(6, 22, 22), (6, 80, 96), (6, 65535, 65535), (17, 53, 53)]);
+    }
+
+    #[test]
+    fn what_is_published_is_cut_out_of_the_traps() {
+        let services = [(6, 80, 89), (6, 443, 443), (17, 1, 65535)];
+        let of = |first, last| without(&[(6, first, last)], &services);
+        assert_eq!(of(1, 65535), [(6, 1, 79), (6, 90, 442), (6, 444, 65535)]);
+        assert_eq!((of(80, 89), of(85, 90), of(70, 80)), (vec![], vec![(6, 90, 90)], vec![(6, 70, 79)]));
+        assert_eq!(of(23, 23), [(6, 23, 23)]);
+        assert_eq!(without(&[(6, 1, 65535)], &[(6, 60000, 65535)]), [(6, 1, 59999)]);
     }
 }

@@ -165,6 +165,8 @@ pub(super) fn places(conntrack: bool) -> impl Iterator<Item = Place> {
 
 /// The published services.
 pub(super) const SERVICES: &str = "services";
+/// The ports whose connections are redirected to the listener.
+pub(super) const TRAPS: &str = "traps";
 /// The IPv4 addresses that are never dropped.
 pub(super) const PROTECT4: &str = "protect4";
 /// The IPv6 addresses that are never dropped.
@@ -178,14 +180,21 @@ pub(super) fn sets(size: u32, conntrack: bool) -> Vec<Set> {
         list(PROTECT6, KeyType::Ipv6Addr, NFT_SET_INTERVAL),
         list(SERVICES, KeyType::ProtoService, NFT_SET_INTERVAL | NFT_SET_CONCAT),
     ];
+    if conntrack {
+        sets.push(list(TRAPS, KeyType::ProtoService, NFT_SET_INTERVAL | NFT_SET_CONCAT));
+    }
     sets.extend(places(conntrack).flat_map(|place| place.sets(size)));
     sets
 }
 
-/// A base chain of prerouting.
+/// A base chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
+    /// `filter` or `nat`.
+    pub(super) kind: &'static str,
+    /// `NF_INET_PRE_ROUTING` and so on.
+    pub(super) hook: u32,
     pub(super) priority: i32,
     pub(super) rules: Vec<Vec<Expression>>,
 }
@@ -193,12 +202,14 @@ pub(super) struct Chain {
 /// The chain of restricted sources: the one that needs conntrack.
 pub(super) const RESTRICT: &str = "restrict";
 
-/// The chains of the table.
-pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
+/// The chains of the table, but for those of traps. `traps` says whether there are any.
+pub(super) fn chains(conntrack: bool, traps: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
-    let ban = Chain { name: "ban", priority: -450, rules: ban_rules() };
+    let prerouting =
+        |name, priority, rules| Chain { name, kind: "filter", hook: NF_INET_PRE_ROUTING, priority, rules };
+    let ban = prerouting("ban", -450, ban_rules());
     // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
-    let restrict = Chain { name: RESTRICT, priority: -150, rules: restrict_rules() };
+    let restrict = prerouting(RESTRICT, -150, restrict_rules(traps));
     if conntrack { vec![ban, restrict] } else { vec![ban] }
 }
 
@@ -206,7 +217,7 @@ fn ban_rules() -> Vec<Vec<Expression>> {
     never_dropped().into_iter().chain(places(false).map(Place::drop_rule)).collect()
 }
 
-fn restrict_rules() -> Vec<Vec<Expression>> {
+fn restrict_rules(traps: bool) -> Vec<Vec<Expression>> {
     /// `NF_CT_STATE_BIT` of established and related, and `NF_CT_STATE_UNTRACKED_BIT` (nf_conntrack_common.h).
     const GOING_ON: [u8; 4] = (1u32 << 1 | 1 << 2 | 1 << 6).to_ne_bytes();
     let mut rules = never_dropped();
@@ -224,6 +235,16 @@ fn restrict_rules() -> Vec<Vec<Expression>> {
         rules.push(conditions.chain(place.drop_sources_of(set)).collect());
     }
     rules.push(to_service.into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
+    if traps {
+        // What listens at a trap is no trap.
+        for place in restricted() {
+            let conditions =
+                super::trap::to_trap().into_iter().chain(super::trap::TAKEN).chain(place.family());
+            rules.push(conditions.chain(place.drop_sources_of(place.set())).collect());
+        }
+        // Or who has touched one trap could never be seen to touch a second.
+        rules.push(super::trap::to_trap().into_iter().chain([Expression::Verdict(NFT_RETURN)]).collect());
+    }
     rules.extend(restricted().map(Place::drop_rule));
     rules
 }
@@ -273,7 +294,7 @@ fn dhcp([load_family, is_family]: [Expression; 2], ports: &'static [u8; 4]) -> V
     ]
 }
 
-const fn transport(offset: u32, length: u32, register: u32) -> Expression {
+pub(super) const fn transport(offset: u32, length: u32, register: u32) -> Expression {
     Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset, length, register }
 }
 
@@ -283,7 +304,7 @@ mod tests {
 
     #[test]
     fn without_conntrack_no_rule_names_it() {
-        let chains = chains(false);
+        let chains = chains(false, true);
         assert_eq!(chains.iter().map(|chain| chain.name).collect::<Vec<_>>(), ["ban"]);
         assert!(!chains.iter().flat_map(|chain| &chain.rules).flatten().any(|e| *e == Expression::CtState));
     }
@@ -292,7 +313,7 @@ mod tests {
     fn every_set_that_a_rule_looks_up_is_made() {
         for conntrack in [false, true] {
             let made: Vec<_> = sets(1, conntrack).iter().map(|set| set.name).collect();
-            for expression in chains(conntrack).iter().flat_map(|chain| &chain.rules).flatten() {
+            for expression in chains(conntrack, true).iter().flat_map(|chain| &chain.rules).flatten() {
                 if let Expression::Lookup(set) = expression {
                     assert!(made.contains(set), "{set}");
                 }

@@ -61,11 +61,11 @@ pub(super) fn named_set(batch: &mut Batch, table: &str, set: &str) {
 pub(super) fn new_chain(batch: &mut Batch, table: &str, chain: &Chain) {
     named_chain(batch, table, chain.name);
     batch.nest(NFTA_CHAIN_HOOK, |hook| {
-        hook.be32(NFTA_HOOK_HOOKNUM, NF_INET_PRE_ROUTING);
+        hook.be32(NFTA_HOOK_HOOKNUM, chain.hook);
         hook.be32(NFTA_HOOK_PRIORITY, chain.priority.cast_unsigned());
     });
     batch.be32(NFTA_CHAIN_POLICY, NF_ACCEPT);
-    batch.text(NFTA_CHAIN_TYPE, "filter");
+    batch.text(NFTA_CHAIN_TYPE, chain.kind);
 }
 
 /// What names a chain in `NFT_MSG_DELCHAIN`.
@@ -266,7 +266,8 @@ fn read_address(key: Attribute<'_>) -> Option<IpAddr> {
     }
 }
 
-fn read_counter(expression: Attribute<'_>, counts: &mut Counts) {
+/// Adds what a counter expression has counted; any other expression adds nothing.
+pub(super) fn read_counter(expression: Attribute<'_>, counts: &mut Counts) {
     let part = |kind| expression.nested().find(|attribute| attribute.kind == kind);
     if part(NFTA_EXPR_NAME).is_none_or(|name| name.text() != b"counter") {
         return;

@@ -14,6 +14,7 @@ mod message;
 mod socket;
 mod stretches;
 mod transaction;
+mod trap;
 mod uapi;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
+pub use self::trap::{Redirected, Trap};
 use crate::decide::Measure;
 
 /// One change to what is enforced.

@@ -15,6 +15,7 @@ pub(super) const NFPROTO_INET: u8 = 1;
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;
 pub(super) const NF_INET_PRE_ROUTING: u32 = 0;
+pub(super) const NF_INET_LOCAL_IN: u32 = 1;
 pub(super) const NF_DROP: i32 = 0;
 pub(super) const NF_ACCEPT: u32 = 1;
 
@@ -101,6 +102,7 @@ pub(super) const NFTA_VERDICT_CODE: u16 = 1;
 // The attributes and numbers of the expressions in use
 pub(super) const NFTA_META_DREG: u16 = 1;
 pub(super) const NFTA_META_KEY: u16 = 2;
+pub(super) const NFT_META_IIF: u32 = 4;
 pub(super) const NFT_META_NFPROTO: u32 = 15;
 pub(super) const NFT_META_L4PROTO: u32 = 16;
 pub(super) const NFTA_PAYLOAD_DREG: u16 = 1;
@@ -126,6 +128,7 @@ pub(super) const NFTA_LOOKUP_SREG: u16 = 2;
 pub(super) const NFTA_CT_DREG: u16 = 1;
 pub(super) const NFTA_CT_KEY: u16 = 2;
 pub(super) const NFT_CT_STATE: u32 = 0;
+pub(super) const NFT_CT_STATUS: u32 = 2;
 pub(super) const NFTA_IMMEDIATE_DREG: u16 = 1;
 pub(super) const NFTA_IMMEDIATE_DATA: u16 = 2;
 pub(super) const NFTA_COUNTER_BYTES: u16 = 1;
@@ -137,3 +140,22 @@ pub(super) const NFTA_LIMIT_TYPE: u16 = 4;
 pub(super) const NFTA_LIMIT_FLAGS: u16 = 5;
 pub(super) const NFT_LIMIT_PKTS: u32 = 0;
 pub(super) const NFT_LIMIT_F_INV: u32 = 1;
+pub(super) const NFTA_SOCKET_KEY: u16 = 1;
+pub(super) const NFTA_SOCKET_DREG: u16 = 2;
+/// Whether the socket is bound to any address (Linux 5.11).
+pub(super) const NFT_SOCKET_WILDCARD: u32 = 2;
+pub(super) const NFTA_FIB_DREG: u16 = 1;
+pub(super) const NFTA_FIB_RESULT: u16 = 2;
+pub(super) const NFTA_FIB_FLAGS: u16 = 3;
+pub(super) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+pub(super) const NFTA_FIB_F_DADDR: u32 = 2;
+pub(super) const NFTA_NAT_TYPE: u16 = 1;
+pub(super) const NFTA_NAT_FAMILY: u16 = 2;
+pub(super) const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
+pub(super) const NFTA_NAT_FLAGS: u16 = 7;
+pub(super) const NFT_NAT_DNAT: u32 = 1;
+/// linux/netfilter/nf_nat.h
+pub(super) const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
+pub(super) const NFTA_LOG_GROUP: u16 = 1;
+pub(super) const NFTA_LOG_PREFIX: u16 = 2;
+pub(super) const NFTA_LOG_SNAPLEN: u16 = 3;

@@ -8,6 +8,7 @@ mod bans;
 mod room;
 #[cfg(test)]
 mod tests;
+mod traps;
 mod widen;
 
 use std::net::IpAddr;
@@ -18,6 +19,8 @@ use ipnet::IpNet;
 pub use self::bans::Refusal;
 use self::bans::{end_of, lift, put};
 pub use self::room::CapUse;
+pub use self::traps::Touch;
+use self::traps::Traps;
 pub use crate::decide::MANUAL;
 use crate::decide::{Caps, Deed, Ledger, Policy, Shield, Shielded};
 use crate::detect::class::{Exemption, Surroundings};
@@ -79,6 +82,7 @@ pub struct Engine {
     policy: Policy,
     shield: Shield,
     ledger: Ledger,
+    traps: Traps,
     counts: Counts,
     /// The errno of the kernel's latest refusal, until it accepts a change again: one alarm for each kind.
     refusing: Option<i32>,
@@ -91,12 +95,15 @@ impl Engine {
     /// An engine that has seen nothing.
     #[must_use]
     pub fn new(rules: Ruleset, settings: Settings, capacity: Capacity, seed: Seed) -> Self {
+        let mut traps = Traps::default();
+        traps.reconfigure(&settings);
         let Settings { surroundings, widths, policy, shield } = settings;
         Self {
             detector: Detector::new(rules, surroundings, widths, capacity, seed),
             policy,
             shield,
             ledger: Ledger::default(),
+            traps,
             counts: Counts::default(),
             refusing: None,
             caps: Caps::default(),
@@ -173,7 +180,7 @@ impl Engine {
         while let Some(due) = self.next_deadline().filter(|due| *due <= now.boot) {
             // One moment at a time, so that what is told comes in the order of its times.
             let moment = Stamp { boot: due, ..now };
-            while let Some(end) = self.detector.end_next(moment) {
+            while let Some(end) = self.detector.end_next(moment).or_else(|| self.traps.end_next(moment)) {
                 actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
             }
             while let Some(deed) = self.ledger.next_deed(moment) {
@@ -194,13 +201,14 @@ impl Engine {
     /// Boot time at which [`Self::advance`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        [self.detector.next_deadline(), self.ledger.next_deadline()].into_iter().flatten().min()
+        let incidents = [self.detector.next_deadline(), self.traps.next_deadline()];
+        incidents.into_iter().chain([self.ledger.next_deadline()]).flatten().min()
     }
 
     /// Ends all incidents: the input is over.
     pub fn finish(&mut self, now: Stamp, actions: &mut Vec<Action>) {
         self.advance(now, actions);
-        while let Some(end) = self.detector.end_any(now) {
+        while let Some(end) = self.detector.end_any(now).or_else(|| self.traps.end_any(now)) {
             actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
         }
     }
@@ -228,6 +236,7 @@ impl Engine {
 
     /// Replaces settings; counts, incidents and bans stay, but for bans of those who are now shielded.
     pub fn reconfigure(&mut self, settings: Settings, actions: &mut Vec<Action>) {
+        self.traps.reconfigure(&settings);
         let Settings { surroundings, widths, policy, shield } = settings;
         self.detector.set_surroundings(surroundings, widths);
         (self.policy, self.shield) = (policy, shield);
@@ -303,7 +312,7 @@ impl Engine {
     /// How many incidents are open.
     #[must_use]
     pub fn open_incidents(&self) -> usize {
-        self.detector.open_incidents()
+        self.detector.open_incidents() + self.traps.open()
     }
 
     /// Why `net` is never acted against, if it is not.
@@ -321,11 +330,13 @@ impl Engine {
     /// What counts of `net` now, incidents apart.
     #[must_use]
     pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
-        self.detector.seen(net, now)
+        let mut seen = self.detector.seen(net, now);
+        self.traps.see(net, now, &mut seen);
+        seen
     }
 
     /// The open incidents of `net`.
     pub fn incidents_of(&self, net: IpNet) -> impl Iterator<Item = Incident> {
-        self.detector.incidents_of(net)
+        self.detector.incidents_of(net).chain(self.traps.incidents_of(net))
     }
 }

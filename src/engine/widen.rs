@@ -25,7 +25,7 @@ impl Engine {
         let based = owners.filter_map(|target| self.based(*target, grounds.evidence, sender));
         let mut targets: Vec<_> = based
             .map(|target| {
-                let before = self.before(target, validated, now);
+                let before = self.earlier(target, grounds, now);
                 (if validated { self.widened(target, before) } else { target }, before)
             })
             .collect();
@@ -74,6 +74,13 @@ impl Engine {
         let wider = WIDENED.into_iter().filter(|length| *length < target.prefix_len()).take(before);
         let wider = wider.filter_map(|length| Some(IpNet::new(target.addr(), length).ok()?.trunc()));
         wider.take_while(|wider| self.shield.leaves(*wider)).last().unwrap_or(target)
+    }
+
+    /// How often `target` was banned before this incident: one whose answer becomes harder is one offence.
+    fn earlier(&self, target: IpNet, grounds: &Grounds, now: Stamp) -> u32 {
+        let milder = self.ledger.covering(target).filter(|ban| ban.incident == Some(grounds.incident));
+        let validated = grounds.evidence == Evidence::Validated;
+        milder.map_or_else(|| self.before(target, validated, now), |milder| milder.before)
     }
 
     /// How often `target` was banned before: see [`crate::decide::Ledger::before`].

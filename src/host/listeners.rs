@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 
 use super::diag::{States, each_socket};
 use crate::netlink::Socket;
@@ -24,4 +25,15 @@ pub fn listeners() -> io::Result<Vec<(u8, u16)>> {
         })?;
     }
     Ok(ports.into_iter().collect())
+}
+
+/// The sockets that TCP is listened on with, as address and port, in no order.
+///
+/// # Errors
+/// As [`listeners`].
+pub fn tcp_listeners() -> io::Result<Vec<SocketAddr>> {
+    let netlink = Socket::open(mnl::Bus::SockDiag, 0)?;
+    let mut sockets = Vec::new();
+    each_socket(&netlink, TCP, States::LISTENING, |socket| sockets.push(socket.local))?;
+    Ok(sockets)
 }

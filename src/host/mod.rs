@@ -26,7 +26,7 @@ use ipnet::IpNet;
 
 use crate::netlink::{Batch, Header, Message, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 
-pub use listeners::listeners;
+pub use listeners::{listeners, tcp_listeners};
 pub use process::{Culprit, Owner, Process};
 pub use resolver::resolvers;
 pub use watch::Watch;

@@ -56,6 +56,8 @@ pub(super) struct Draft {
     pub mode: Option<(Mode, &'static str)>,
     pub home: Vec<IpNet>,
     pub traps: Vec<Service>,
+    /// What the listener behind the traps says.
+    pub banner: Option<String>,
     pub allow: Vec<IpNet>,
     pub ignore: Vec<Ignored>,
     /// Ids of rules that are to be switched off.
@@ -75,6 +77,7 @@ impl Draft {
             mode: None,
             home: Vec::new(),
             traps: Vec::new(),
+            banner: None,
             allow: Vec::new(),
             ignore: Vec::new(),
             off: BTreeSet::new(),
@@ -144,6 +147,10 @@ impl Draft {
         let networks = |networks: &[IpNet]| networks.iter().map(shown_network).collect::<Vec<_>>();
         write_list(yaml, "home", &networks(&self.home));
         write_list(yaml, "traps", &self.traps.iter().map(shown_service).collect::<Vec<_>>());
+        if let Some(banner) = &self.banner {
+            // JSON's quoting is YAML's.
+            let _ = writeln!(yaml, "\ntrap: {{banner: {}}}", serde_json::Value::from(banner.as_str()));
+        }
         write_list(yaml, "allow", &networks(&self.allow));
         if !self.ignore.is_empty() {
             *yaml += "\nignore:\n";

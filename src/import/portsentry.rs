@@ -8,7 +8,7 @@ use super::network::network;
 use super::{Input, Place, lines};
 use crate::address::never_a_host;
 use crate::config::names::protocol_name;
-use crate::config::{Mode, Service, values};
+use crate::config::{LONGEST_BANNER, Mode, Service, values};
 use crate::packet::protocol;
 
 /// A key with its last value.
@@ -43,6 +43,7 @@ pub(super) fn convert(inputs: &[Input], draft: &mut Draft) {
     }
     let excluded = exclude(&settings, draft);
     trap(&settings, &excluded, draft);
+    banner(&settings, draft);
     block(&settings, draft);
     for (key, setting) in &settings {
         match rest(key, &setting.value, addresses > 0) {
@@ -161,6 +162,16 @@ fn merged(mut ports: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     merged
 }
 
+/// `PORT_BANNER`: what whoever connects to a trap is told.
+fn banner(settings: &BTreeMap<&str, Setting<'_>>, draft: &mut Draft) {
+    let Some(setting) = settings.get("PORT_BANNER") else { return };
+    if setting.value.len() > LONGEST_BANNER {
+        return draft.leave(setting.place, setting.text, "the banner is too long for `trap: {banner: …}`");
+    }
+    draft.carry();
+    draft.banner = Some(setting.value.clone()).filter(|banner| !banner.is_empty());
+}
+
 /// `BLOCK_TCP` and `BLOCK_UDP`: 0 tells, 1 blocks, 2 only runs a command.
 fn block(settings: &BTreeMap<&str, Setting<'_>>, draft: &mut Draft) {
     if settings.is_empty() {
@@ -205,7 +216,8 @@ fn rest(key: &str, value: &str, with_addresses: bool) -> Rest {
         | "ADVANCED_EXCLUDE_TCP"
         | "ADVANCED_EXCLUDE_UDP"
         | "BLOCK_TCP"
-        | "BLOCK_UDP" => return Rest::Done,
+        | "BLOCK_UDP"
+        | "PORT_BANNER" => return Rest::Done,
         "RESOLVE_HOST" if value != "1" => return Rest::Same,
         "IGNORE_FILE" if with_addresses => return Rest::Same,
         "RESOLVE_HOST" => "names of hosts are not looked up",
@@ -221,7 +233,6 @@ fn rest(key: &str, value: &str, with_addresses: bool) -> Rest {
         "KILL_RUN_CMD" | "KILL_RUN_CMD_FIRST" => {
             "nfban runs no commands; the journal has every incident and ban"
         }
-        "PORT_BANNER" => "nfban answers no probe",
         "HISTORY_FILE" => "the journal has every incident and ban: journalctl -u nfban",
         "BLOCKED_FILE" => "the kernel's sets hold the bans: nfban bans",
         _ => "PortSentry knows no such setting",

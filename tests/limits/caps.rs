@@ -145,8 +145,15 @@ fn bans_of_nested_prefixes_stand_and_fall_each_by_itself() {
 
 fn kernel(size: u32) -> Kernel {
     let (services, protected) = (Vec::new(), Vec::new());
-    Kernel::install(&Settings { table: "nfban".to_owned(), services, protected, conntrack: true, size })
-        .unwrap()
+    Kernel::install(&Settings {
+        table: "nfban".to_owned(),
+        services,
+        protected,
+        conntrack: true,
+        size,
+        trap: None,
+    })
+    .unwrap()
 }
 
 /// An engine that bans even whom it cannot be sure of, as many as may be.

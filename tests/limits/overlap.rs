@@ -135,6 +135,7 @@ fn settings() -> Settings {
         protected: Vec::new(),
         conntrack: true,
         size: 100_000,
+        trap: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::super::bans::{self, left};
-use crate::control::protocol::{Address, BanRow, Capture, Limit, Mode, Status};
+use crate::control::protocol::{Address, BanRow, Capture, Limit, Mode, Status, Traps};
 use crate::decide::Measure;
 use crate::report::escape::escape;
 use crate::report::json::Incident;
@@ -155,6 +155,9 @@ fn counts(status: &Status, screen: Screen) -> Table {
     for (at, (name, limit)) in limits.enumerate() {
         row(if at == 0 { "limits" } else { "" }, use_of(name, limit));
     }
+    if let Some(traps) = &status.traps {
+        row("traps", trapped(traps));
+    }
     let kernel = &status.kernel;
     row("kernel", {
         let mut parts = vec![kernel.table.as_deref().map_or("no table".into(), escape).into_owned()];
@@ -181,6 +184,23 @@ fn use_of(name: &str, limit: &Limit) -> String {
     }
     for (number, what) in [(refused, "refused"), (evicted, "evicted")].into_iter().filter(|(n, _)| *n > 0) {
         let _ = write!(line, ", {number} {what}");
+    }
+    line
+}
+
+/// How the traps do: how many there are, and how far those who came to them got.
+fn trapped(traps: &Traps) -> String {
+    let ports = count(traps.ports, "port", "ports");
+    let Some(listen) = traps.listen else { return format!("{ports}, not redirected") };
+    let mut line = format!(
+        "{ports}: {} redirected to tcp/{listen}, {} arrived, {} accepted, {} held",
+        traps.redirected, traps.arrived, traps.accepted, traps.held
+    );
+    if !traps.taken.is_empty() {
+        let _ = write!(line, "; no traps, as they serve: {}", escape(&traps.taken.join(", ")));
+    }
+    if let Some(trouble) = &traps.trouble {
+        let _ = write!(line, "; {}", escape(trouble));
     }
     line
 }
@@ -334,6 +354,16 @@ mod tests {
             ]
             .map(|(name, limit)| (name.to_owned(), limit))
             .into(),
+            traps: Some(Traps {
+                listen: Some(28023),
+                ports: 3,
+                redirected: 12,
+                arrived: 10,
+                accepted: 7,
+                held: 2,
+                taken: vec!["tcp/3389".into()],
+                trouble: None,
+            }),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
                 refused: 1,
@@ -373,6 +403,7 @@ incidents  2 open, 41 since the start
 bans       3 banned, 38 restricted
 limits     bans 41 of 100 (41 %)
            spoofable-bans 75 of 75 (100 %), reached, 4 refused, 1200 evicted
+traps      3 ports: 12 redirected to tcp/28023, 10 arrived, 7 accepted, 2 held; no traps, as they serve: tcp/3389
 kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device
 
 Latest incidents
