@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
-use crate::config::{Config, Problems, Severity, Trust, rules};
-use crate::detect::rule::Rule;
+use crate::config::rules::{self, Rules};
+use crate::config::{Config, Problems, Severity, Trust};
 use crate::report::text::count;
 use crate::setup;
 
@@ -29,16 +29,17 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             format!("{what}; nothing of this configuration would be used"),
         ));
     };
-    setup::ruleset(&config, &rules)
+    setup::ruleset(&config, &rules.packets)
         .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
     session.show(|out, _| {
-        let enabled = rules.iter().filter(|rule| rule.enabled).count();
+        let enabled = rules.packets.iter().filter(|rule| rule.enabled).count()
+            + rules.web.rule.iter().filter(|rule| rule.enabled).count();
         writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", arguments.config.display())
     })
 }
 
 /// Configuration and rules as far as they can be read, with all that is wrong with either.
-fn read(path: &Path) -> (Option<Config>, Option<Vec<Rule>>, Problems) {
+fn read(path: &Path) -> (Option<Config>, Option<Rules>, Problems) {
     let trust = Trust::OwnOrRoots;
     let mut problems = Problems::default();
     let config = match Config::load_from(path, trust) {

@@ -11,6 +11,7 @@ mod clock;
 mod memory;
 mod outbound;
 mod signals;
+mod texts;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use self::capture::Captures;
 use self::memory::Memory;
 use self::outbound::Searches;
 use self::signals::{Signal, Signals};
+use crate::config::rules::Rules;
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
@@ -36,6 +38,7 @@ use crate::host::{HostFacts, Watch};
 use crate::report::text;
 use crate::setup;
 use crate::time::Stamp;
+use crate::web;
 
 /// How `nfban run` was asked for.
 #[derive(Debug, Clone)]
@@ -100,12 +103,14 @@ const LATEST: usize = crate::control::protocol::Status::LATEST;
 struct Loaded {
     config: Config,
     rules: Vec<Rule>,
+    /// Those about web requests.
+    web: web::probe::Rules,
 }
 
 fn load(options: &Options) -> Result<Loaded, Problems> {
     let trust = Trust::OwnOrRoots;
     let (mut config, warnings) = Config::load_from(&options.config, trust)?;
-    let rules =
+    let Rules { packets: rules, web } =
         crate::config::rules::load_from(crate::config::rules::SHIPPED, &config.rules.directory, trust)?;
     for warning in warnings {
         warn!("{warning}");
@@ -117,7 +122,14 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
         config.nftables.table.name = format!("nfban_{instance}");
         config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
     }
-    Ok(Loaded { config, rules })
+    Ok(Loaded { config, rules, web })
+}
+
+impl Loaded {
+    /// How many rules there are.
+    fn count(&self) -> usize {
+        self.rules.len() + self.web.rule.iter().count()
+    }
 }
 
 /// The daemon's whole state.
@@ -216,6 +228,7 @@ impl Daemon {
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
         let mut actions = Vec::new();
         let started = clock::now();
+        engine.judge_requests(&loaded.web, started, &mut actions);
         match backend.held() {
             Ok(held) => engine.reconcile(&held, started, &mut actions),
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
@@ -252,7 +265,7 @@ impl Daemon {
             Mode::Enforce => format!("filling table {}", config.nftables.table),
             Mode::Watch => "watching: nothing in the kernel is changed".to_owned(),
         };
-        info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.rules.len(), doing);
+        info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.count(), doing);
         for line in self.captures.describe() {
             info!("{line}");
         }
@@ -280,6 +293,9 @@ impl Daemon {
             if woken.packets {
                 self.take_packets();
             }
+            if woken.text {
+                self.take_text();
+            }
             if woken.host && self.watch.changed() {
                 let soonest = (clock::now().boot + GATHER).max(self.refresh_from);
                 self.refresh_at.get_or_insert(soonest);
@@ -297,7 +313,8 @@ impl Daemon {
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at]
+        let look_at = self.captures.texts().next_deadline();
+        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at, look_at]
             .into_iter()
             .flatten()
             .min();
@@ -310,13 +327,17 @@ impl Daemon {
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.searches, PollFlags::IN),
         ];
+        let texts: Vec<_> = self.captures.texts().descriptors().collect();
+        fds.extend(texts.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { host: ready(2), packets: ready(4) }
+        let packets_at = 4 + texts.len();
+        let is_due = look_at.is_some_and(|at| at <= clock::now().boot);
+        Woken { host: ready(2), text: is_due || (4..packets_at).any(ready), packets: ready(packets_at) }
     }
 
     fn take_packets(&mut self) {
@@ -327,6 +348,11 @@ impl Daemon {
             error!("reading packets failed: {error}; opening the groups again");
             self.captures.reopen(&self.loaded.config.capture);
         }
+    }
+
+    fn take_text(&mut self) {
+        self.captures.receive_text(&mut self.engine, &mut self.actions);
+        self.carry_out();
     }
 
     fn do_due(&mut self) {
@@ -488,6 +514,7 @@ impl Daemon {
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
         }
         self.loaded = new;
+        self.engine.judge_requests(&self.loaded.web, clock::now(), &mut self.actions);
         if counts_anew {
             let settings = setup::engine(&self.loaded.config, &self.host);
             let capacity = Capacity::of(self.loaded.config.sources);
@@ -509,6 +536,7 @@ impl Daemon {
 #[derive(Debug, Clone, Copy)]
 struct Woken {
     host: bool,
+    text: bool,
     packets: bool,
 }
 

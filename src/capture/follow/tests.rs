@@ -188,7 +188,7 @@ fn what_cannot_be_followed_says_why() {
     assert!(matches!(error(bed.folder.path()), FollowError::NotAFile(_)));
     assert!(matches!(error(Path::new("/dev/null")), FollowError::NotAFile(_)));
     bed.write(b"");
-    fs::set_permissions(bed.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(bed.path(), fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything: then there is nothing to refuse.
     if File::open(bed.path()).is_err() {
         let error = error(&bed.path());
