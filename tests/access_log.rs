@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use support::daemon::{Daemon, NFBAN, Setup, text};
-use support::{HOME4, HOME6, PEER4, Pair, wait_until};
+use support::{HOME4, HOME6, Namespace, PEER4, Pair, wait_until};
 use tempfile::TempDir;
 
 fn logs() -> Vec<(String, PathBuf)> {
@@ -262,6 +262,36 @@ fn a_log_that_may_not_be_read_stops_the_start_and_says_how_to_mend_it() {
     let answer = refusal(command);
     assert_eq!(answer.exit, Some(77), "{answer:?}");
     assert!(answer.err.contains("SupplementaryGroups=adm"), "{answer:?}");
+}
+
+#[test]
+fn check_warns_of_a_log_that_will_not_be_readable() {
+    let home = Namespace::new();
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("access.log");
+    fs::write(&log, "").unwrap();
+    let config = folder.path().join("nfban.yaml");
+    fs::write(&config, format!("capture: [{{access-log: {}}}]", log.display())).unwrap();
+    let check = |mode: &str| {
+        home.sh(&format!(
+            "chmod 755 {}; chmod 644 {}; chmod {mode} {}",
+            folder.path().display(),
+            config.display(),
+            log.display()
+        ));
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", NFBAN, "check", "-c"]).arg(&config);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat()
+    };
+    let said = check("640");
+    assert!(
+        said.contains("warning: ") && said.contains("cannot be read by") && said.contains("log-files.conf"),
+        "{said}"
+    );
+    assert!(said.contains("1 warnings"), "{said}");
+    assert!(check("644").contains("0 warnings"));
 }
 
 #[test]

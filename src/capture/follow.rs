@@ -56,8 +56,8 @@ pub enum Notice {
 pub enum FollowError {
     /// The process may not read it, or not search a directory on the way.
     #[error(
-        "no permission to read {}: as a service nfban is the user nfban, who reads what its groups may (Debian's logs: \
-         `systemctl edit nfban`, `[Service]`, `SupplementaryGroups=adm`)",
+        "no permission to read {}: as a service nfban is the user nfban, who reads what its groups may (for Debian's logs \
+         SupplementaryGroups=adm, as /usr/share/doc/nfban/examples/systemd/log-files.conf has it)",
         .0.display()
     )]
     NotPermitted(PathBuf),

@@ -28,7 +28,7 @@ pub enum OpenError {
     /// sysctl kernel.dmesg_restrict is 1, as in Debian, or the device is hidden.
     #[error(
         "no permission to read the kernel's messages ({DEVICE}): as a service nfban lacks CAP_SYSLOG and the device, which \
-         /usr/share/doc/nfban/examples/kernel-log.conf gives it (copy that to /etc/systemd/system/nfban.service.d/)"
+         /usr/share/doc/nfban/examples/systemd/kernel-log.conf gives it"
     )]
     NotPermitted,
     /// Anything else, for instance that there is no such device in a container.
