@@ -82,7 +82,7 @@ impl Engine {
         actions.extend(displaced.map(|end| Action::Tell(Event::IncidentEnd(Box::new(end)))));
         actions.extend(told.map(Action::Tell));
         if let Some(grounds) = grounds {
-            self.respond(&grounds, at, actions);
+            self.respond(&grounds, request.source, at, actions);
         }
     }
 }
