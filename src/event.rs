@@ -15,9 +15,16 @@ use crate::time::Stamp;
 pub struct IncidentId(pub u64);
 
 impl IncidentId {
-    /// The id of what these parts together make the one it is: FNV-1a, the same on any machine and in any version.
+    /// FNV-1a over what makes the incident the one it is: the same input gives the same id on any machine and version.
+    /// `zone` tells apart sources with one address, see [`crate::detect::key::SourceKey`].
     #[must_use]
-    pub fn of(parts: &[&[u8]]) -> Self {
+    pub fn of(rule: &str, source: IpNet, zone: u64, first_seen: Stamp) -> Self {
+        let parts = [
+            rule.as_bytes().to_vec(),
+            source.to_string().into_bytes(),
+            zone.to_be_bytes().to_vec(),
+            first_seen.wall_us.to_be_bytes().to_vec(),
+        ];
         let octets = parts.iter().flat_map(|part| part.iter().copied().chain([0]));
         Self(octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
             (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)

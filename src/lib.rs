@@ -41,3 +41,4 @@ pub mod report;
 pub mod setup;
 pub mod store;
 pub mod time;
+pub mod web;

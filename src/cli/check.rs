@@ -1,13 +1,17 @@
 //! `nfban check`: is the configuration good?
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
-use crate::config::{Config, Problems, Severity, Trust, rules};
+use crate::capture::kmsg::DEVICE;
+use crate::config::rules::{self, Rules};
+use crate::config::{Capture, Config, LogText, Problem, Problems, Severity, Trust};
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
-use crate::detect::rule::Rule;
+use crate::host::reader::Reader;
 use crate::report::escape::escape;
 use crate::report::text::count;
 use crate::setup;
@@ -21,8 +25,11 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let (config, rules, problems) = read(&arguments.config);
+    let (config, rules, mut problems) = read(&arguments.config);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    if let Some(config) = &config {
+        unreadable(config, &arguments.config).into_iter().for_each(|warning| problems.push(warning));
+    }
     let warnings = problems.len() - errors;
     session.show_problems(&problems);
     let (Some(config), Some(rules), 0) = (config, rules, errors) else {
@@ -32,11 +39,12 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             format!("{what}; nothing of this configuration would be used"),
         ));
     };
-    setup::ruleset(&config, &rules)
+    setup::ruleset(&config, &rules.packets)
         .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
     let traps = trouble_with_traps(&config, session);
     session.show(|out, _| {
-        let enabled = rules.iter().filter(|rule| rule.enabled).count();
+        let enabled = rules.packets.iter().filter(|rule| rule.enabled).count()
+            + rules.web.rule.iter().filter(|rule| rule.enabled).count();
         writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", arguments.config.display())?;
         traps.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
     })
@@ -65,8 +73,43 @@ fn trouble_with_traps(config: &Config, session: &Session) -> Vec<String> {
     trouble
 }
 
+/// The user that the package makes for the service.
+const USER: &str = "nfban";
+
+/// Warns of logs that the service may not read. Where there is no such user, nfban runs as whoever asks.
+fn unreadable(config: &Config, file: &Path) -> Vec<Problem> {
+    let reader = Reader::of_service(Path::new("/"), USER);
+    let denied = |path: &Path| match &reader {
+        Some(reader) => reader.may_read(path).is_ok_and(|may| !may),
+        None => File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
+    };
+    let who = reader
+        .as_ref()
+        .map_or_else(|| "you".to_owned(), |reader| format!("the service's user, {}", reader.name));
+    let warning = |what: String, example: &str| Problem {
+        severity: Severity::Warning,
+        ..Problem::of_file(
+            file.display().to_string(),
+            format!("{what} cannot be read by {who}: `nfban run` will not start"),
+            format!("see /usr/share/doc/nfban/examples/systemd/{example}"),
+        )
+    };
+    let of = |capture: &Capture| match capture {
+        Capture::Log(LogText::File(path)) | Capture::AccessLog(path) => {
+            denied(path).then(|| warning(path.display().to_string(), "log-files.conf"))
+        }
+        Capture::Log(LogText::Journal) => {
+            let denied =
+                reader.as_ref().map_or_else(|| denied(Path::new(DEVICE)), |reader| !reader.reads_kernel_log);
+            denied.then(|| warning(format!("`log: journal` ({DEVICE})"), "kernel-log.conf"))
+        }
+        Capture::Nflog(_) | Capture::Nfqueue { .. } => None,
+    };
+    config.capture.iter().filter_map(of).collect()
+}
+
 /// Configuration and rules as far as they can be read, with all that is wrong with either.
-fn read(path: &Path) -> (Option<Config>, Option<Vec<Rule>>, Problems) {
+fn read(path: &Path) -> (Option<Config>, Option<Rules>, Problems) {
     let trust = Trust::OwnOrRoots;
     let mut problems = Problems::default();
     let config = match Config::load_from(path, trust) {

@@ -12,7 +12,8 @@ use jiff::tz::TimeZone;
 use super::Session;
 use super::exit::{Exit, Failure};
 use crate::capture::input::Progress;
-use crate::config::{Config, Problems, rules};
+use crate::config::rules::{self, Rules};
+use crate::config::{Config, Problems, Trust};
 use crate::event::Event;
 use crate::replay::{self, Audience, Options, Place, ReplayError};
 use crate::report::escape::escape;
@@ -20,7 +21,7 @@ use crate::report::target::Target;
 use crate::report::{json, text};
 use crate::setup;
 
-/// Run pcap, pcapng or kernel LOG text through the same engine, changing nothing
+/// Run pcap, pcapng, kernel LOG text or access logs through the same engine, changing nothing
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What to read, also compressed with gzip, xz or zstd; `-` or nothing is standard input
@@ -87,12 +88,14 @@ fn options(arguments: &Arguments, session: &Session) -> Result<Options, Failure>
     let none = PathBuf::from("/nonexistent");
     let directory =
         arguments.rules.as_ref().or(arguments.config.is_some().then_some(&config.rules.directory));
-    let rules =
-        rules::load(rules::SHIPPED, directory.unwrap_or(&none)).map_err(|problems| shown(&problems))?;
+    let Rules { packets: rules, web } =
+        rules::load_from(rules::SHIPPED, directory.unwrap_or(&none), Trust::Anybody)
+            .map_err(|problems| shown(&problems))?;
     let rules = setup::ruleset(&config, &rules)
         .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
     let home = arguments.home.iter().map(|target| target.0).collect();
-    Ok(Options { config, rules, home, year: arguments.year, timezone: arguments.timezone.clone() })
+    let (year, timezone) = (arguments.year, arguments.timezone.clone());
+    Ok(Options { config, rules, web, home, year, timezone })
 }
 
 /// An input that takes less time gets no progress bar.

@@ -104,11 +104,11 @@ fn entry(node: &Node, taken: &mut Vec<Claim>, report: &mut Report<'_>) -> Option
             taken.push(claim);
         }
     };
-    for other in kinds.iter().skip(1).flatten() {
+    for other in kinds.iter().skip(1).take(1).flatten() {
         report.warn(
             other.place,
-            "this version captures NFLOG alone: `nfban run` leaves this out",
-            "use `nflog`, or read LOG text with `nfban replay`",
+            "this version captures no NFQUEUE: `nfban run` leaves this out",
+            "use `nflog`",
         );
     }
     match kinds {

@@ -19,6 +19,7 @@ use crate::packet::Verdict;
 mod reach;
 #[cfg(test)]
 mod tests;
+mod web;
 
 /// The rules that come with the program: file name and text, in the order in which they are tried.
 pub const SHIPPED: &[(&str, &str)] = &[
@@ -34,6 +35,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("rules/slow.yaml", include_str!("../../rules/slow.yaml")),
     ("rules/traceroute.yaml", include_str!("../../rules/traceroute.yaml")),
     ("rules/outbound.yaml", include_str!("../../rules/outbound.yaml")),
+    ("rules/web-probe.yaml", include_str!("../../rules/web-probe.yaml")),
 ];
 
 /// No window is longer: counts are kept for as long.
@@ -41,22 +43,32 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(30 * 86400);
 /// A distinct count remembers as many values for each source.
 const LARGEST_DISTINCT: u64 = 65_536;
 
-/// The rules of `shipped`, then of the `*.yaml` in `directory` in the order of their names; there need be no such
-/// directory. A rule takes the place of an earlier one with its `id`; one switched off stays in the list.
+/// All rules.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// Those about packets.
+    pub packets: Vec<Rule>,
+    /// Those about web requests.
+    pub web: crate::web::probe::Rules,
+}
+
+/// The rules about packets: as [`load_from`], whoever wrote them.
 ///
 /// # Errors
 /// Everything that is wrong with all of the files.
 pub fn load(shipped: &[(&str, &str)], directory: &Path) -> Result<Vec<Rule>, Problems> {
-    load_from(shipped, directory, Trust::Anybody)
+    load_from(shipped, directory, Trust::Anybody).map(|rules| rules.packets)
 }
 
-/// As [`load`]; with [`Trust::OwnOrRoots`] the files must be root's or our own, and nobody else's to write.
+/// The rules of `shipped`, then of the `*.yaml` in `directory` in the order of their names; there need be no such
+/// directory. A rule takes the place of an earlier one with its `id`; one switched off stays in the list. With
+/// [`Trust::OwnOrRoots`] the files must be root's or our own, and nobody else's to write.
 ///
 /// # Errors
-/// As [`load`], and files that are not to be trusted.
-pub fn load_from(shipped: &[(&str, &str)], directory: &Path, trust: Trust) -> Result<Vec<Rule>, Problems> {
+/// Everything that is wrong with all of the files, and files that are not to be trusted.
+pub fn load_from(shipped: &[(&str, &str)], directory: &Path, trust: Trust) -> Result<Rules, Problems> {
     let mut problems = Problems::default();
-    let mut rules = Vec::new();
+    let mut rules = Rules::default();
     for (name, text) in shipped {
         problems.append(add(&Source::new(*name, *text), &mut rules));
     }
@@ -90,14 +102,18 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Problems> {
 }
 
 /// Adds the rules of one file.
-fn add(source: &Source, rules: &mut Vec<Rule>) -> Problems {
+fn add(source: &Source, rules: &mut Rules) -> Problems {
     let mut report = Report::new(source);
     if let Some(node) = yaml::parse(&mut report) {
         match &node.value {
             Value::List(_) | Value::Null => {
                 let mut seen = HashMap::new();
                 for node in report.items(&node) {
-                    entry(node, rules, &mut seen, &mut report);
+                    if has_key(node, "probe") {
+                        web::probe(node, &mut rules.web, &mut seen, &mut report);
+                    } else {
+                        entry(node, rules, &mut seen, &mut report);
+                    }
                 }
             }
             Value::Scalar { .. } | Value::Map(_) => {
@@ -108,8 +124,13 @@ fn add(source: &Source, rules: &mut Vec<Rule>) -> Problems {
     report.finish()
 }
 
+fn has_key(node: &Node, key: &str) -> bool {
+    matches!(&node.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == key))
+}
+
 /// Reads one rule, or the switch of one, and puts it where it belongs.
-fn entry(node: &Node, rules: &mut Vec<Rule>, seen: &mut HashMap<String, usize>, report: &mut Report<'_>) {
+fn entry(node: &Node, all: &mut Rules, seen: &mut HashMap<String, usize>, report: &mut Report<'_>) {
+    let Rules { packets: rules, web } = all;
     let Some(mut keys) = report.keys(node, "a rule") else { return };
     let id_node = keys.require("id", report);
     let id = id_node.and_then(|node| report.parse(node, "the id of a rule", id));
@@ -120,9 +141,12 @@ fn entry(node: &Node, rules: &mut Vec<Rule>, seen: &mut HashMap<String, usize>, 
     let rule = match enabled {
         Some(enabled) if keys.is_empty() => {
             if let (Some(id_node), Some(id)) = (id_node, &id) {
-                switch(id, enabled, id_node.place, rules, report);
+                switch(id, enabled, id_node.place, rules, web, report);
             }
             return;
+        }
+        _ if id.as_deref().is_some_and(web::is_the_rule) => {
+            return web::rule(keys, enabled.unwrap_or(true), web, report);
         }
         _ => rule(keys, enabled.unwrap_or(true), report),
     };
@@ -179,12 +203,23 @@ fn refuse_twins(
 }
 
 /// `- {id: NAME, enabled: false}` leaves everything else of a rule as it is.
-fn switch(id: &str, enabled: bool, place: Place, rules: &mut [Rule], report: &mut Report<'_>) {
+fn switch(
+    id: &str,
+    enabled: bool,
+    place: Place,
+    rules: &mut [Rule],
+    web: &mut crate::web::probe::Rules,
+    report: &mut Report<'_>,
+) {
+    if web::is_the_rule(id) && web::switch(enabled, web) {
+        return;
+    }
     if let Some(rule) = rules.iter_mut().find(|rule| rule.id == id) {
         rule.enabled = enabled;
         return;
     }
-    let known: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    let web_rule = web.rule.iter().map(|_| crate::engine::WEB_PROBE);
+    let known: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).chain(web_rule).collect();
     report.wrong(place, Wrong::unknown("rule", id, &known));
 }
 

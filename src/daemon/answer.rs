@@ -120,9 +120,15 @@ impl Daemon {
                 overruns: received.overruns,
                 undecoded: received.undecoded,
             })
+            .chain(self.captures.texts().received())
             .collect();
-        let undecoded: BTreeMap<String, u64> =
-            self.captures.undecoded().map(|(why, count)| (why.as_str().to_owned(), count)).collect();
+        let lines = Some(self.captures.texts().undecoded()).filter(|count| *count > 0);
+        let undecoded: BTreeMap<String, u64> = self
+            .captures
+            .undecoded()
+            .map(|(why, count)| (why.as_str().to_owned(), count))
+            .chain(lines.map(|count| ("not-a-log-line".to_owned(), count)))
+            .collect();
         let mut rows = self.rows(held);
         let of = |measure: Measure| rows.iter().filter(|row| row.action == measure).count() as u64;
         let bans = BanCounts { ban: of(Measure::Ban), restrict: of(Measure::Restrict) };
@@ -166,6 +172,10 @@ impl Daemon {
         let (used, capacity, evicted) = self.engine.trap_occupancy();
         let traps = Occupancy { used: used as u64, capacity: capacity as u64, evicted };
         tables.insert("trap-sources".to_owned(), traps);
+        if let Some((used, capacity, evicted)) = self.engine.web_occupancy() {
+            let web = Occupancy { used: used as u64, capacity: capacity as u64, evicted };
+            tables.insert("web-sources".to_owned(), web);
+        }
         for (name, of) in [("sources", sources), ("prefixes", prefixes)] {
             let once = format!("{name}-seen-once");
             let seen = format!("{name}-sightings");

@@ -1,4 +1,4 @@
-//! The configured captures: NFLOG groups on one socket, their packets decoded and given to the engine.
+//! The configured captures: NFLOG groups on one socket, their packets decoded and given to the engine; and text.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
+use super::texts::Texts;
 use super::{StartError, clock};
 use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Receiver, Settings, Statistics};
 use crate::config;
@@ -34,6 +35,7 @@ pub(super) struct Captures {
     undecided: bool,
     /// What earlier sockets of this run had counted, when groups were opened again.
     before: Statistics,
+    texts: Texts,
 }
 
 /// What was received of one group.
@@ -50,7 +52,9 @@ impl Captures {
     pub(super) fn open(captures: &[config::Capture]) -> Result<Self, StartError> {
         let interfaces =
             Interfaces::open().map_err(|error| StartError::needs("look up interface names", error))?;
-        let groups = groups_of(captures)?;
+        let groups = groups_of(captures);
+        let texts = Texts::open(captures, None)?;
+        anything(captures, &groups, &texts)?;
         let capture = bind(captures, &groups).map_err(|error| match &error {
             error if error.is_permission() => StartError::NoPermission {
                 what: "open the NFLOG groups".to_owned(),
@@ -61,7 +65,7 @@ impl Captures {
         // Such packets will come: what listens here is wanted before the first of them.
         let undecided = groups.iter().any(|group| group.verdict == Verdict::Undecided);
         let before = Statistics::default();
-        Ok(Self { capture, groups, interfaces, undecoded: [0; _], undecided, before })
+        Ok(Self { capture, groups, interfaces, undecoded: [0; _], undecided, before, texts })
     }
 
     /// Captures something else; on failure what was captured before goes on.
@@ -70,12 +74,15 @@ impl Captures {
         new: &[config::Capture],
         old: &[config::Capture],
     ) -> Result<(), StartError> {
-        let groups = groups_of(new)?;
+        let groups = groups_of(new);
+        let texts = Texts::open(new, Some(&self.texts))?;
+        anything(new, &groups, &texts)?;
         self.close();
         match bind(new, &groups) {
             Ok(capture) => {
                 self.capture = capture;
                 self.groups = groups;
+                self.texts.become_those(texts);
                 Ok(())
             }
             Err(error) => {
@@ -120,6 +127,16 @@ impl Captures {
 
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.capture.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The captures that are text.
+    pub(super) const fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// Takes in what there is of text, a bounded part of it.
+    pub(super) fn receive_text(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) {
+        self.texts.receive(engine, actions);
     }
 
     /// Interfaces may have been renamed.
@@ -168,16 +185,25 @@ impl Captures {
         Undecoded::ALL.into_iter().zip(self.undecoded).filter(|(_, count)| *count > 0)
     }
 
-    /// A line a group for the log.
+    /// A line a capture for the log.
     pub(super) fn describe(&self) -> Vec<String> {
         let groups = self.groups.iter().map(|group| {
             format!("NFLOG group {}: packets are {}", group.settings.group, group.verdict.as_str())
         });
-        groups.collect()
+        groups.chain(self.texts.describe()).collect()
     }
 }
 
-fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
+/// Refuses to run where nothing of what is asked for can be captured.
+fn anything(captures: &[config::Capture], groups: &[Group], texts: &Texts) -> Result<(), StartError> {
+    if groups.is_empty() && texts.is_empty() && !captures.is_empty() {
+        let only = "`nfqueue` cannot be captured by this version: add `nflog`, `log` or `access-log`";
+        return Err(StartError::needs("open the captures", only));
+    }
+    Ok(())
+}
+
+fn groups_of(captures: &[config::Capture]) -> Vec<Group> {
     let mut groups = Vec::new();
     for capture in captures {
         // The configuration's reader has warned of it.
@@ -193,11 +219,7 @@ fn groups_of(captures: &[config::Capture]) -> Result<Vec<Group>, StartError> {
             undecoded: 0,
         }));
     }
-    if groups.is_empty() && !captures.is_empty() {
-        let only = "only `nflog` can be captured by this version; LOG text can be read by `nfban replay`";
-        return Err(StartError::needs("open the captures", only));
-    }
-    Ok(groups)
+    groups
 }
 
 fn bind(captures: &[config::Capture], groups: &[Group]) -> Result<Option<Capture>, OpenError> {

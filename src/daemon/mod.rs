@@ -11,6 +11,7 @@ mod clock;
 mod memory;
 mod outbound;
 mod signals;
+mod texts;
 mod trap;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use self::memory::Memory;
 use self::outbound::Searches;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
+use crate::config::rules::Rules;
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
@@ -38,6 +40,7 @@ use crate::host::{HostFacts, Watch};
 use crate::report::text;
 use crate::setup;
 use crate::time::Stamp;
+use crate::web;
 
 /// How `nfban run` was asked for.
 #[derive(Debug, Clone)]
@@ -102,12 +105,14 @@ const LATEST: usize = crate::control::protocol::Status::LATEST;
 struct Loaded {
     config: Config,
     rules: Vec<Rule>,
+    /// Those about web requests.
+    web: web::probe::Rules,
 }
 
 fn load(options: &Options) -> Result<Loaded, Problems> {
     let trust = Trust::OwnOrRoots;
     let (mut config, warnings) = Config::load_from(&options.config, trust)?;
-    let rules =
+    let Rules { packets: rules, web } =
         crate::config::rules::load_from(crate::config::rules::SHIPPED, &config.rules.directory, trust)?;
     for warning in warnings {
         warn!("{warning}");
@@ -119,7 +124,14 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
         config.nftables.table.name = format!("nfban_{instance}");
         config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
     }
-    Ok(Loaded { config, rules })
+    Ok(Loaded { config, rules, web })
+}
+
+impl Loaded {
+    /// How many rules there are.
+    fn count(&self) -> usize {
+        self.rules.len() + self.web.rule.iter().count()
+    }
 }
 
 /// The daemon's whole state.
@@ -222,6 +234,7 @@ impl Daemon {
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
         let mut actions = Vec::new();
         let started = clock::now();
+        engine.judge_requests(&loaded.web, started, &mut actions);
         match backend.held() {
             Ok(held) => engine.reconcile(&held, started, &mut actions),
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
@@ -259,7 +272,7 @@ impl Daemon {
             Mode::Enforce => format!("filling table {}", config.nftables.table),
             Mode::Watch => "watching: nothing in the kernel is changed".to_owned(),
         };
-        info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.rules.len(), doing);
+        info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.count(), doing);
         for line in self.captures.describe() {
             info!("{line}");
         }
@@ -291,6 +304,9 @@ impl Daemon {
                 self.traps.take(&self.loaded.config, &mut self.engine, &mut self.actions);
                 self.carry_out();
             }
+            if woken.text {
+                self.take_text();
+            }
             if woken.host && self.watch.changed() {
                 let soonest = (clock::now().boot + GATHER).max(self.refresh_from);
                 self.refresh_at.get_or_insert(soonest);
@@ -308,7 +324,8 @@ impl Daemon {
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at]
+        let look_at = self.captures.texts().next_deadline();
+        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at, look_at]
             .into_iter()
             .flatten()
             .min();
@@ -321,6 +338,9 @@ impl Daemon {
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.searches, PollFlags::IN),
         ];
+        let texts: Vec<_> = self.captures.texts().descriptors().collect();
+        let texts_at = fds.len();
+        fds.extend(texts.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let traps = self.traps.as_fd();
         let captured_at = fds.len();
         fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
@@ -331,8 +351,10 @@ impl Daemon {
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        let is_due = look_at.is_some_and(|at| at <= clock::now().boot);
         Woken {
             host: ready(2),
+            text: is_due || (texts_at..captured_at).any(ready),
             packets: captured_at < trapped_at && ready(captured_at),
             traps: ready(trapped_at),
         }
@@ -346,6 +368,11 @@ impl Daemon {
             error!("reading packets failed: {error}; opening the groups again");
             self.captures.reopen(&self.loaded.config.capture);
         }
+    }
+
+    fn take_text(&mut self) {
+        self.captures.receive_text(&mut self.engine, &mut self.actions);
+        self.carry_out();
     }
 
     fn do_due(&mut self) {
@@ -514,6 +541,7 @@ impl Daemon {
         let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));
         self.traps.reconfigure(&self.loaded.config);
         self.engine.set_trap_rule(&self.loaded.rules);
+        self.engine.judge_requests(&self.loaded.web, clock::now(), &mut self.actions);
         if counts_anew {
             let settings = setup::engine(&self.loaded.config, &self.host);
             let capacity = Capacity::of(self.loaded.config.sources);
@@ -536,6 +564,7 @@ impl Daemon {
 #[derive(Debug, Clone, Copy)]
 struct Woken {
     host: bool,
+    text: bool,
     packets: bool,
     traps: bool,
 }

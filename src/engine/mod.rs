@@ -6,6 +6,9 @@
 
 mod bans;
 mod room;
+mod validated;
+mod web;
+
 #[cfg(test)]
 mod tests;
 mod traps;
@@ -32,6 +35,9 @@ use crate::event::{Alarm, BanEndReason, Event, Incident};
 use crate::packet::Observation;
 use crate::time::Stamp;
 
+pub use self::web::WEB_PROBE;
+use self::web::Web;
+
 /// What the shell is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -57,7 +63,7 @@ pub struct Settings {
 /// What has been counted since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Packets taken in.
+    /// Packets and web requests taken in.
     pub packets: u64,
     /// Those that counted for some rule, or continued an incident.
     pub evidence: u64,
@@ -79,6 +85,9 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Engine {
     detector: Detector,
+    /// None where the rules have nothing about requests.
+    web: Option<Web>,
+    widths: Widths,
     policy: Policy,
     shield: Shield,
     ledger: Ledger,
@@ -99,7 +108,9 @@ impl Engine {
         traps.reconfigure(&settings);
         let Settings { surroundings, widths, policy, shield } = settings;
         Self {
-            detector: Detector::new(rules, surroundings, widths, capacity, seed),
+            detector: Detector::new(rules, surroundings, widths.clone(), capacity, seed),
+            web: None,
+            widths,
             policy,
             shield,
             ledger: Ledger::default(),
@@ -183,6 +194,9 @@ impl Engine {
             while let Some(end) = self.detector.end_next(moment).or_else(|| self.traps.end_next(moment)) {
                 actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
             }
+            while let Some(end) = self.web.as_mut().and_then(|web| web.sources.end_next(moment)) {
+                actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
+            }
             while let Some(deed) = self.ledger.next_deed(moment) {
                 match deed {
                     Deed::Expired(standing) => {
@@ -201,7 +215,8 @@ impl Engine {
     /// Boot time at which [`Self::advance`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let incidents = [self.detector.next_deadline(), self.traps.next_deadline()];
+        let web = self.web.as_ref().and_then(|web| web.sources.next_deadline());
+        let incidents = [self.detector.next_deadline(), self.traps.next_deadline(), web];
         incidents.into_iter().chain([self.ledger.next_deadline()]).flatten().min()
     }
 
@@ -211,11 +226,15 @@ impl Engine {
         while let Some(end) = self.detector.end_any(now).or_else(|| self.traps.end_any(now)) {
             actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
         }
+        self.finish_requests(now, actions);
     }
 
     /// Forgets all counts, because the input's clock stepped back.
     pub fn restart_windows(&mut self) {
         self.detector.restart_windows();
+        if let Some(web) = &mut self.web {
+            web.sources.restart_windows();
+        }
     }
 
     /// What counts `now` for rules with long windows, to outlive this process: see [`Detector::remember`].
@@ -238,7 +257,8 @@ impl Engine {
     pub fn reconfigure(&mut self, settings: Settings, actions: &mut Vec<Action>) {
         self.traps.reconfigure(&settings);
         let Settings { surroundings, widths, policy, shield } = settings;
-        self.detector.set_surroundings(surroundings, widths);
+        self.detector.set_surroundings(surroundings, widths.clone());
+        self.widths = widths;
         (self.policy, self.shield) = (policy, shield);
         let freed: Vec<_> =
             self.ledger.iter().filter(|ban| self.shield.covers(ban.target).is_some()).map(lift).collect();
@@ -299,8 +319,8 @@ impl Engine {
 
     /// How many sources have been counted.
     #[must_use]
-    pub const fn sources(&self) -> u64 {
-        self.detector.sources()
+    pub fn sources(&self) -> u64 {
+        self.detector.sources() + self.web.as_ref().map_or(0, |web| web.sources.counted())
     }
 
     /// How full the tables of sources and of prefixes are.
@@ -309,10 +329,18 @@ impl Engine {
         self.detector.occupancy()
     }
 
+    /// How many sources of web probes are remembered, how many there can be, and how many have given way; none where no
+    /// rule asks for them.
+    #[must_use]
+    pub fn web_occupancy(&self) -> Option<(usize, usize, u64)> {
+        self.web.as_ref().map(|web| web.sources.occupancy())
+    }
+
     /// How many incidents are open.
     #[must_use]
     pub fn open_incidents(&self) -> usize {
-        self.detector.open_incidents() + self.traps.open()
+        let of_requests = self.web.as_ref().map_or(0, |web| web.sources.open_incidents());
+        self.detector.open_incidents() + self.traps.open() + of_requests
     }
 
     /// Why `net` is never acted against, if it is not.
@@ -332,11 +360,18 @@ impl Engine {
     pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
         let mut seen = self.detector.seen(net, now);
         self.traps.see(net, now, &mut seen);
+        if let Some((first, last, count)) = self.web.as_ref().and_then(|web| web.sources.seen(net, now)) {
+            let of = |stamp: &Stamp| (stamp.boot, stamp.wall_us);
+            seen.first = seen.first.into_iter().chain([first]).min_by_key(of);
+            seen.last = seen.last.into_iter().chain([last]).max_by_key(of);
+            seen.counts.push(count);
+        }
         seen
     }
 
     /// The open incidents of `net`.
     pub fn incidents_of(&self, net: IpNet) -> impl Iterator<Item = Incident> {
-        self.detector.incidents_of(net).chain(self.traps.incidents_of(net))
+        let web = self.web.iter().flat_map(move |web| web.sources.incidents_of(net));
+        self.detector.incidents_of(net).chain(self.traps.incidents_of(net)).chain(web)
     }
 }

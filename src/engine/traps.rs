@@ -30,6 +30,8 @@ pub(super) const MOST: usize = 4096;
 const PORTS: usize = 1024;
 /// How many ports an incident lists. Of addresses and source ports no more are kept.
 const LISTED: usize = 64;
+/// Tells the incidents of touches apart from those of packets to traps.
+const BESIDE_PACKETS: u64 = u64::from_be_bytes(*b"touched\0");
 /// The least time between two updates of an incident that has only grown.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
 
@@ -160,12 +162,7 @@ impl Traps {
 
 impl Touched {
     fn new(net: IpNet, at: Stamp) -> Self {
-        let id = IncidentId::of(&[
-            RULE.as_bytes(),
-            b"touched",
-            net.to_string().as_bytes(),
-            &at.wall_us.to_be_bytes(),
-        ]);
+        let id = IncidentId::of(RULE, net, BESIDE_PACKETS, at);
         Self {
             id,
             first: at,

@@ -11,6 +11,7 @@ mod link;
 mod listeners;
 mod nexthop;
 mod process;
+pub mod reader;
 mod resolver;
 mod route;
 #[cfg(test)]

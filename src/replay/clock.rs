@@ -7,6 +7,9 @@ use crate::time::Stamp;
 /// A step back of at most this much is packets out of order; more is another recording, or a clock that was set.
 const DISORDER_NS: i64 = 2_000_000_000;
 
+/// The same for access logs: Apache writes a line when a request ends, with the time at which it began.
+const REQUEST_NS: i64 = 3_600_000_000_000;
+
 /// Follows the input's time; the boot time it makes never goes back.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
@@ -19,9 +22,18 @@ pub(super) struct Clock {
 impl Clock {
     /// The stamp of a packet, and whether time jumped back before it.
     pub(super) fn stamp(&mut self, wall_ns: i64) -> (Stamp, bool) {
+        self.stamp_within(wall_ns, DISORDER_NS)
+    }
+
+    /// The same of a request.
+    pub(super) fn stamp_of_request(&mut self, wall_ns: i64) -> (Stamp, bool) {
+        self.stamp_within(wall_ns, REQUEST_NS)
+    }
+
+    fn stamp_within(&mut self, wall_ns: i64, disorder: i64) -> (Stamp, bool) {
         let last = self.last.unwrap_or(wall_ns);
         let step = wall_ns.saturating_sub(last);
-        let jumped = step < -DISORDER_NS;
+        let jumped = step < -disorder;
         if let Ok(forward) = u64::try_from(step) {
             self.boot = self.boot.saturating_add(Duration::from_nanos(forward));
         }
@@ -55,6 +67,15 @@ mod tests {
         assert_eq!((stamp.boot, stamp.wall_us, jumped), (Duration::ZERO, 100_000_000, false));
         let (stamp, _) = clock.stamp(101 * SECOND);
         assert_eq!((stamp.boot, stamp.wall_us), (Duration::from_secs(1), 101_000_000));
+    }
+
+    #[test]
+    fn a_request_may_have_begun_an_hour_ago() {
+        let mut clock = Clock::default();
+        clock.stamp_of_request(4000 * SECOND);
+        let (stamp, jumped) = clock.stamp_of_request(400 * SECOND);
+        assert_eq!((stamp.wall_us, jumped), (4_000_000_000, false));
+        assert!(clock.stamp_of_request(399 * SECOND).1);
     }
 
     #[test]

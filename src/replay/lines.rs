@@ -1,16 +1,27 @@
-//! Kernel LOG text, a line a packet.
+//! Text, a line a packet or a request: kernel LOG text, or the access log of a web server.
 
 use super::{Place, Replay, ReplayError, broken};
+use crate::capture::access_log;
 use crate::capture::input::Input;
 use crate::capture::log_text::{Decoder, LineTime, Lines, Outcome, Reason};
 use crate::detect::class::Exemption;
 use crate::time::Stamp;
+use crate::web::Request;
+
+/// What the lines of an input tell of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Packets,
+    Requests,
+}
 
 impl Replay<'_> {
     pub(super) fn lines(&mut self, text: Input) -> Result<(), ReplayError> {
         let name = &text.name().to_owned();
         let mut lines = Lines::new(text);
         let mut decoder = Decoder::new();
+        let mut requests = access_log::Decoder::new();
+        let mut kind = None;
         let (mut said_something, mut is_a_log) = (0, false);
         while let Some(line) = lines.next_line().map_err(|error| broken(name, &error))? {
             self.tick();
@@ -19,9 +30,28 @@ impl Replay<'_> {
             }
             said_something += 1;
             let place = Place { input: name, unit: "line", number: line.number };
+            // The first line that is understood says what all are: what a client put into a request is never a packet.
+            if kind != Some(Kind::Packets)
+                && let Some(text) = line.text
+            {
+                match requests.decode(text) {
+                    Ok(request) => {
+                        kind = Some(Kind::Requests);
+                        (is_a_log, self.begun) = (true, true);
+                        self.request(&request)?;
+                        continue;
+                    }
+                    Err(why) if kind == Some(Kind::Requests) => {
+                        self.undecoded(&place, &why)?;
+                        continue;
+                    }
+                    Err(_) => {}
+                }
+            }
             let outcome = decoder.decode_line(line);
             let of_a_log = !matches!(outcome, Outcome::Malformed(Reason::NotALog));
             is_a_log |= of_a_log;
+            kind = kind.or(of_a_log.then_some(Kind::Packets));
             self.begun |= of_a_log;
             match (outcome, line.text) {
                 // Copied out of a page or a terminal, several entries stand on one line.
@@ -57,6 +87,13 @@ impl Replay<'_> {
             Outcome::NotOurs => Ok(()),
             Outcome::Malformed(why) => self.undecoded(place, &why),
         }
+    }
+
+    fn request(&mut self, request: &Request<'_>) -> Result<(), ReplayError> {
+        let at = self.request_stamp(request.wall_us.saturating_mul(1000));
+        self.packets += 1;
+        self.engine.request(request, at, &mut self.actions);
+        self.settle(at)
     }
 
     fn line_stamp(&mut self, time: Option<LineTime>) -> Stamp {

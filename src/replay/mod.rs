@@ -30,6 +30,7 @@ use crate::host::HostFacts;
 use crate::packet::Observation;
 use crate::setup;
 use crate::time::Stamp;
+use crate::web;
 
 /// How a replay is to go.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Options {
     pub config: Config,
     /// The rules, compiled.
     pub rules: Ruleset,
+    /// Those about web requests.
+    pub web: web::probe::Rules,
     /// Prefixes that are ours, besides those of the configuration.
     pub home: Vec<IpNet>,
     /// The year of the first line of LOG text, where its times have none.
@@ -94,7 +97,7 @@ pub enum ReplayError {
     },
     /// Text without anything in it that looks like a log.
     #[error(
-        "{input} is neither a capture (pcap, pcapng) nor kernel LOG text: none of its {lines} lines looks like a log's"
+        "{input} is neither a capture (pcap, pcapng), nor kernel LOG text, nor an access log in the common or combined format: none of its {lines} lines looks like that"
     )]
     NotALog {
         /// The input.
@@ -134,7 +137,7 @@ pub fn run(
     inputs: &[PathBuf],
     audience: &mut dyn Audience,
 ) -> Result<Summary, ReplayError> {
-    let Options { mut config, rules, home, year, timezone } = options;
+    let Options { mut config, rules, web, home, year, timezone } = options;
     config.home.extend(home);
     let settings = setup::engine(&config, &HostFacts::default());
     let capacity = Capacity::of(config.sources);
@@ -151,6 +154,7 @@ pub fn run(
         undecoded: 0,
         begun: false,
     };
+    replay.engine.judge_requests(&web, replay.clock.now(), &mut replay.actions);
     let result = inputs.iter().try_for_each(|path| replay.input(path));
     // What broke off has been seen up to there; an audience that has left is told nothing more.
     let summary = match &result {
@@ -202,7 +206,17 @@ impl Replay<'_> {
 
     /// What the engine's time is at `wall_ns` nanoseconds of the input's.
     fn stamp(&mut self, wall_ns: i64) -> Stamp {
-        let (stamp, jumped) = self.clock.stamp(wall_ns);
+        let stamped = self.clock.stamp(wall_ns);
+        self.after_jump(stamped)
+    }
+
+    /// The same of a request, which may have begun before those that were logged already.
+    fn request_stamp(&mut self, wall_ns: i64) -> Stamp {
+        let stamped = self.clock.stamp_of_request(wall_ns);
+        self.after_jump(stamped)
+    }
+
+    fn after_jump(&mut self, (stamp, jumped): (Stamp, bool)) -> Stamp {
         if jumped {
             self.engine.restart_windows();
         }

@@ -60,12 +60,22 @@ fn describe_incident(incident: &Incident, goes_on: &str) -> String {
     if incident.addresses > 1 {
         let _ = write!(line, " ({})", count(incident.addresses, "address", "addresses"));
     }
+    if let Some(requests) = describe_requests(incident) {
+        let _ = write!(line, "{goes_on}: {requests}");
+        return line;
+    }
     let what =
         describe_ports(incident).unwrap_or_else(|| escape(&incident.protocols.join(", ")).into_owned());
     let hosts = count(incident.distinct_destinations, "host", "hosts");
     let (span, packets) = (span(incident.duration()), count(incident.packets, "packet", "packets"));
     let _ = write!(line, "{goes_on}: {what} of {hosts} in {span}, {packets}{}", made_with(incident));
     line
+}
+
+/// `3 requests in 1.0 s`, where a log tells of an incident and no packet does.
+fn describe_requests(incident: &Incident) -> Option<String> {
+    let requests = count(incident.packets, "request", "requests");
+    (incident.distinct_destinations == 0).then(|| format!("{requests} in {}", span(incident.duration())))
 }
 
 /// `12 ports (22, 23, 80-82 …)`, where its packets have ports.
@@ -94,6 +104,10 @@ fn describe_ban(ban: &Ban) -> String {
 
 fn describe_incident_end(end: &IncidentEnd) -> String {
     let IncidentEnd { incident, .. } = end;
+    if let Some(requests) = describe_requests(incident) {
+        let (rule, source) = (escape(&incident.rule), Target(incident.source));
+        return format!("{rule} from {source} is over: {requests}");
+    }
     let packets = count(incident.packets, "packet", "packets");
     let hosts = count(incident.distinct_destinations, "host", "hosts");
     let whereto = match describe_ports(incident) {

@@ -110,7 +110,7 @@ fn what_cannot_be_read_is_66_and_is_named() {
         (missing.to_str().unwrap(), "cannot open "),
         (folder.to_str().unwrap(), "cannot read "),
         (&binary, "neither a capture (pcap, pcapng) nor text"),
-        (&prose, "neither a capture (pcap, pcapng) nor kernel LOG text"),
+        (&prose, "neither a capture (pcap, pcapng), nor kernel LOG text, nor an access log"),
         (&broken, "cannot read "),
     ] {
         for json in [true, false] {

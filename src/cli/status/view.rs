@@ -145,6 +145,10 @@ fn counts(status: &Status, screen: Screen) -> Table {
             row(name, format!("{tracked}; seen once {once}"));
         }
     }
+    let probing = status.tables.get("web-sources").is_some_and(|table| table.used > 0);
+    if let Some(share) = share("web-sources").filter(|_| probing) {
+        row("web probes", format!("from {share} sources"));
+    }
     row("incidents", format!("{} open, {} since the start", status.open_incidents, status.incidents_total));
     row("bans", format!("{} banned, {} restricted", status.bans.ban, status.bans.restrict));
     let worth_a_line = |name: &str, limit: &Limit| {

@@ -216,10 +216,28 @@ fn all_weighted_rules_weigh_ports_alike() {
 #[test]
 fn every_shipped_rule_says_why() {
     for (name, text) in SHIPPED {
-        let rules = text.matches("\n- id: ").count();
-        for key in ["\n  reason: ", "\n  reference: ", "\n  title: "] {
-            assert_eq!(text.matches(key).count(), rules, "{name} {key}");
+        // Probes of the web are told by their names and patterns.
+        for rule in text.split("\n- ").skip(1).filter(|entry| entry.starts_with("id: ")) {
+            for key in ["\n  reason: ", "\n  reference: ", "\n  title: "] {
+                assert_eq!(rule.matches(key).count(), 1, "{name} {key}");
+            }
         }
+    }
+}
+
+#[test]
+fn the_shipped_web_rule_is_the_one_of_the_manual_and_each_probe_says_what_it_is_by_its_name() {
+    let web = load_from(SHIPPED, Path::new("/nonexistent"), Trust::Anybody).unwrap().web;
+    let rule = web.rule.unwrap();
+    assert_eq!(
+        (rule.threshold, rule.window, rule.quiet),
+        (3, Duration::from_secs(600), Duration::from_secs(600))
+    );
+    assert_eq!((rule.enabled, rule.respond), (true, None));
+    let document = include_str!("../../../docs/detection.md");
+    for probe in &web.probes {
+        assert!(document.contains(&format!("`{}`", probe.name)), "docs/detection.md lists no {}", probe.name);
+        assert!(probe.enabled);
     }
 }
 

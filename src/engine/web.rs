@@ -1,0 +1,88 @@
+//! Requests to a web server: which are probes, and when it is enough.
+
+use super::validated::{CAPACITY, Sources, Threshold, Touched};
+use super::{Action, Engine};
+use crate::decide::Shielded;
+use crate::detect::class::Exemption;
+use crate::event::Event;
+use crate::time::Stamp;
+use crate::web::Request;
+use crate::web::probe::{Probes, Rule, Rules};
+
+/// The id of the rule, and of its incidents.
+pub const WEB_PROBE: &str = "web-probe";
+
+/// What is asked of a web server, and by whom.
+#[derive(Debug)]
+pub(super) struct Web {
+    probes: Probes,
+    pub(super) sources: Sources<usize>,
+}
+
+impl Web {
+    fn new(rule: &Rule, probes: Probes) -> Self {
+        let threshold = Threshold {
+            id: WEB_PROBE.to_owned(),
+            things: rule.threshold,
+            window: rule.window,
+            quiet: rule.quiet,
+            respond: rule.respond,
+            protocol: "http",
+        };
+        Self { probes, sources: Sources::new(threshold, CAPACITY) }
+    }
+}
+
+impl Engine {
+    /// Judges requests by these rules from now on. Where they are others than before, counting starts anew and open
+    /// incidents end.
+    pub fn judge_requests(&mut self, rules: &Rules, now: Stamp, actions: &mut Vec<Action>) {
+        let rule = rules.rule.as_ref().filter(|rule| rule.enabled);
+        let new = rule.map(|rule| Web::new(rule, Probes::new(&rules.probes)));
+        let is_same = match (&self.web, &new) {
+            (Some(old), Some(new)) => {
+                old.probes == new.probes && old.sources.threshold() == new.sources.threshold()
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        if is_same {
+            return;
+        }
+        self.finish_requests(now, actions);
+        self.web = new;
+    }
+
+    /// Ends all incidents of requests.
+    pub(super) fn finish_requests(&mut self, now: Stamp, actions: &mut Vec<Action>) {
+        while let Some(end) = self.web.as_mut().and_then(|web| web.sources.end_first(now)) {
+            actions.push(Action::Tell(Event::IncidentEnd(Box::new(end))));
+        }
+    }
+
+    /// Takes in one request. Time must not go back. `at` is when it was read, or the time in the log.
+    ///
+    /// Whoever sent it has completed a handshake, so the address is proven; whether its owner meant it is another
+    /// question, so a request that a page led to is no probe.
+    pub fn request(&mut self, request: &Request<'_>, at: Stamp, actions: &mut Vec<Action>) {
+        self.advance(at, actions);
+        self.counts.packets += 1;
+        let key = self.widths.source(request.source, "");
+        match self.shield.covers(key.net) {
+            Some(Shielded::Nobody) => return self.exempt(Exemption::NobodysAddress),
+            Some(Shielded::Protected) => return self.exempt(Exemption::Protected),
+            Some(Shielded::Allowed) | None => {}
+        }
+        let Some(web) = self.web.as_mut().filter(|_| !request.was_led_there()) else { return };
+        let Some(probe) = web.probes.of(request) else { return };
+        self.counts.evidence += 1;
+        let Touched { displaced, told, grounds } = web.sources.touch(key, request.source, probe, at);
+        self.counts.incidents += u64::from(matches!(told, Some(Event::Incident(_))));
+        self.counts.incidents_displaced += u64::from(displaced.is_some());
+        actions.extend(displaced.map(|end| Action::Tell(Event::IncidentEnd(Box::new(end)))));
+        actions.extend(told.map(Action::Tell));
+        if let Some(grounds) = grounds {
+            self.respond(&grounds, request.source, at, actions);
+        }
+    }
+}
