@@ -42,6 +42,7 @@ impl AddressSet {
     #[must_use]
     pub fn intersects(&self, net: IpNet) -> bool {
         match net {
+            _ if self.is_empty() => false,
             IpNet::V4(net) => overlaps(&self.v4, u32::from(net.network()), u32::from(net.broadcast())),
             IpNet::V6(net) => overlaps(&self.v6, u128::from(net.network()), u128::from(net.broadcast())),
         }

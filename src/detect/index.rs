@@ -64,6 +64,11 @@ impl Index {
         }
     }
 
+    /// Reads the slot where a search begins.
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        self.at(self.home(kept(hash)))
+    }
+
     /// Enters a place, which must not be in the index.
     pub(super) fn insert(&mut self, hash: u64, place: u32) {
         if (self.len + 1) * 2 > self.slots.len() {

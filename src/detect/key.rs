@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
 use super::rule::Key;
 use crate::address::AddressSet;
@@ -28,8 +28,8 @@ pub struct Widths {
     pub protected: AddressSet,
 }
 
-/// NAT64 (RFC 6052): the /64 is the whole IPv4 internet.
-const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+/// The first 96 bits of NAT64's prefix 64:ff9b::/96 (RFC 6052): the /64 is the whole IPv4 internet.
+const NAT64: u128 = 0x0064_ff9b << 64;
 
 impl Widths {
     /// The key of a source: an IPv4 address, an IPv6 /64; an IPv6 address where the /64 would hold others than its owner.
@@ -51,7 +51,7 @@ impl Widths {
     /// Whether the prefixes around an address hold others than its owner.
     fn is_alone(&self, address: Ipv6Addr) -> bool {
         address.is_unicast_link_local()
-            || NAT64.contains(&address)
+            || address.to_bits() >> 32 == NAT64
             || self.on_link.contains(address.into())
             || self.protected.intersects(truncated(address.into(), 64))
     }
@@ -66,15 +66,19 @@ impl Widths {
             Key::Source => Some(self.source(saddr, observation.iif)),
             Key::Pair if ours => Some(SourceKey { net: host(saddr), zone: name_of(&(OURS, daddr)) }),
             Key::Pair => Some(SourceKey { zone: name_of(&daddr), ..self.source(saddr, observation.iif) }),
-            Key::Prefix { ipv4, ipv6 } => {
-                let length = match saddr {
-                    IpAddr::V4(_) => ipv4?,
-                    IpAddr::V6(address) if self.is_alone(address) => return None,
-                    IpAddr::V6(_) => ipv6?,
-                };
-                Some(SourceKey { net: truncated(saddr, length), zone: 0 })
-            }
+            Key::Prefix { .. } => self.prefix(key, saddr),
         }
+    }
+
+    /// The prefix of an address that `key` asks for, if it asks for one.
+    pub(super) fn prefix(&self, key: Key, address: IpAddr) -> Option<SourceKey> {
+        let Key::Prefix { ipv4, ipv6 } = key else { return None };
+        let length = match address {
+            IpAddr::V4(_) => ipv4?,
+            IpAddr::V6(address) if self.is_alone(address) => return None,
+            IpAddr::V6(_) => ipv6?,
+        };
+        Some(SourceKey { net: truncated(address, length), zone: 0 })
     }
 }
 

@@ -274,8 +274,17 @@ impl Detector {
     /// Prepares for packets of these sources, which are about to be taken in. It changes nothing, and makes what follows
     /// faster where many sources are known.
     pub fn anticipate(&mut self, sources: impl Iterator<Item = IpAddr>) {
-        let Self { sources: known, widths, .. } = self;
-        known.anticipate(sources.map(|saddr| widths.source(saddr, "")));
+        let Self { sources: known, groups, widths, rules, .. } = self;
+        let addresses: SmallVec<[IpAddr; 64]> = sources.collect();
+        let new = known.anticipate(addresses.iter().map(|&saddr| widths.source(saddr, "")));
+        if new.is_empty() {
+            return;
+        }
+        // Prefixes are told of every packet of a new source.
+        for key in &rules.keys {
+            let addresses = new.iter().filter_map(|&number| addresses.get(number));
+            let _: SmallVec<_> = groups.anticipate(addresses.filter_map(|&saddr| widths.prefix(*key, saddr)));
+        }
     }
 
     /// Takes in one packet. Time must not go back.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
+use smallvec::SmallVec;
 
 use super::Seen;
 use super::key::SourceKey;
@@ -16,7 +17,7 @@ use super::probe::Probe;
 use super::ruleset::Ruleset;
 use super::shape::{ShapeId, Shapes, Share};
 use super::source::{Context, Counted, Newcomer, Source};
-use super::table::{Place, Table};
+use super::table::{Place, Prepared, Table};
 use crate::time::Stamp;
 
 /// How much the table of sources holds at most; that of prefixes holds as much again.
@@ -77,9 +78,11 @@ pub(super) struct Population {
 
 impl Population {
     pub(super) fn new(capacity: Capacity, state: &dyn Fn() -> SeedableRandomState) -> Self {
+        // One hash does for both.
+        let hasher = state();
         Self {
-            newcomers: Table::new(capacity.probation, state()),
-            tracked: Table::new(capacity.tracked, state()),
+            newcomers: Table::new(capacity.probation, hasher.clone()),
+            tracked: Table::new(capacity.tracked, hasher),
             sightings: 0,
             capacity,
         }
@@ -101,13 +104,17 @@ impl Population {
         self.tracked.find(key).and_then(|place| self.tracked.at(place))
     }
 
-    /// Has what is known of some sources fetched into the cache: see [`Table::expect`].
-    pub(super) fn anticipate(&mut self, keys: impl Iterator<Item = SourceKey>) {
-        let places = self.tracked.expect(keys);
+    /// Has what is known of some keys fetched into the cache, and what it takes to enter those that are not tracked: which
+    /// these are, it tells by their numbers.
+    pub(super) fn anticipate(&mut self, keys: impl Iterator<Item = SourceKey>) -> SmallVec<[usize; 64]> {
+        let keys: SmallVec<[Prepared; 64]> = keys.map(|key| self.tracked.prepare(&key)).collect();
+        let (places, missing) = self.tracked.expect(&keys);
         let sources = || places.iter().filter_map(|&place| self.tracked.at(place));
         let used: usize = sources().map(Source::sightings).sum();
         let touched = sources().map(Source::touch).fold(0, u64::wrapping_add);
-        std::hint::black_box((used, touched));
+        let entered = if missing.is_empty() { 0 } else { self.newcomers.touch(&keys, missing.len()) };
+        std::hint::black_box((used, touched, entered));
+        missing
     }
 
     /// Counts a packet of a tracked source.

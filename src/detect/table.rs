@@ -18,6 +18,13 @@ use super::key::{SourceKey, as_number};
 /// How many entries the hand looks at for one place. More would be a pause that a flood could cause at will.
 const LOOKED_AT: usize = 64;
 
+/// A key to be looked for: its hash, and its place among [`EXPECTED`] ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prepared {
+    hash: u64,
+    fold: usize,
+}
+
 /// A place in the table; valid until another entry is put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
@@ -129,25 +136,39 @@ impl<V: Pinned> Table<V> {
         self.entries.get(at as usize)?.as_ref()
     }
 
-    /// Prepares for look-ups of some keys that will follow soon. Each loop here does one thing for all of them, so that
-    /// the processor waits for many places of the memory at once and not for one after another. Returns where they
-    /// probably are.
-    pub(super) fn expect(&mut self, keys: impl Iterator<Item = SourceKey>) -> SmallVec<[Place; 64]> {
-        let hashed = keys.map(|key| {
-            let key = Packed::new(&key);
-            (hash(&self.hasher, &key), key.fold())
-        });
-        let hashed: SmallVec<[(u64, usize); 64]> = hashed.collect();
-        let mut places = SmallVec::new();
-        for (of_key, fold) in hashed {
-            if let Some(at) = self.index.find(of_key, |_| true)
+    /// A key made ready to be looked for here, or in a table with the same hasher.
+    pub(super) fn prepare(&self, key: &SourceKey) -> Prepared {
+        let key = Packed::new(key);
+        Prepared { hash: hash(&self.hasher, &key), fold: key.fold() }
+    }
+
+    /// Finds out where some keys, which will be looked for soon, probably are, and tells which of them, by their numbers,
+    /// are nowhere. Such loops do one thing for all keys, so that the processor waits for many places of the memory at once
+    /// and not for one after another.
+    pub(super) fn expect(&mut self, keys: &[Prepared]) -> (SmallVec<[Place; 64]>, SmallVec<[usize; 64]>) {
+        let (mut places, mut missing) = (SmallVec::new(), SmallVec::new());
+        for (number, &Prepared { hash, fold }) in keys.iter().enumerate() {
+            if let Some(at) = self.index.find(hash, |_| true)
                 && let Some(expected) = self.expected.get_mut(fold)
             {
                 *expected = at;
                 places.push(Place(at));
+            } else {
+                missing.push(number);
             }
         }
-        places
+        (places, missing)
+    }
+
+    /// Reads what it takes to put in so many new entries, so that it is near then, and returns something made of it.
+    pub(super) fn touch(&self, keys: &[Prepared], new: usize) -> u64 {
+        let homes = keys.iter().fold(0, |sum, key| sum ^ self.index.touch(key.hash));
+        if self.len() + new < self.capacity {
+            return homes;
+        }
+        // Others will give way: probably those that the hand comes to next.
+        let next = self.entries.iter().cycle().skip(self.hand).take(new.min(self.entries.len()));
+        next.flatten().fold(homes, |sum, entry| sum ^ self.index.touch(hash(&self.hasher, &entry.key)))
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&V> {
