@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod keeping;
 mod memory;
 mod outbound;
 mod signals;
@@ -21,6 +22,7 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::keeping::Keeping;
 use self::memory::Memory;
 use self::outbound::Searches;
 use self::signals::{Signal, Signals};
@@ -127,6 +129,7 @@ struct Daemon {
     host: HostFacts,
     engine: Engine,
     backend: Backend,
+    keeping: Keeping,
     captures: Captures,
     searches: Searches,
     /// None where there is no state directory, and in a dry run.
@@ -212,6 +215,8 @@ impl Daemon {
         // Before anything is changed in the kernel: another daemon may have the groups.
         let captures = Captures::open(&config.capture)?;
         let mut backend = Backend::open(config, &host)?;
+        // Before what is held is read: nothing that others do falls in between.
+        let keeping = Keeping::new(&backend);
         let searches =
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
         let mut actions = Vec::new();
@@ -229,6 +234,7 @@ impl Daemon {
             host,
             engine,
             backend,
+            keeping,
             captures,
             searches,
             memory,
@@ -277,6 +283,9 @@ impl Daemon {
                     },
                 }
             }
+            if woken.table {
+                self.notice();
+            }
             if woken.packets {
                 self.take_packets();
             }
@@ -297,26 +306,29 @@ impl Daemon {
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at]
+        let repair_at = self.keeping.next_deadline();
+        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at, repair_at]
             .into_iter()
             .flatten()
             .min();
         let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
-        let capture = self.captures.as_fd();
+        let (capture, table) = (self.captures.as_fd(), self.keeping.as_fd());
         let mut fds = vec![
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.searches, PollFlags::IN),
         ];
-        fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let first = fds.len();
+        fds.extend(capture.iter().chain(&table).map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Woken { host: ready(2), packets: ready(4) }
+        let after_capture = first + usize::from(capture.is_some());
+        Woken { host: ready(2), packets: capture.is_some() && ready(first), table: ready(after_capture) }
     }
 
     fn take_packets(&mut self) {
@@ -351,6 +363,7 @@ impl Daemon {
             memory.go_on(&self.engine, now);
             memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
+        self.repair();
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
     }
@@ -443,8 +456,7 @@ impl Daemon {
             if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
                 return;
             }
-            warn!("another program had removed the table; it is installed again with all bans");
-            engine.reassert(clock::now(), actions);
+            self.table_was_gone();
         }
     }
 
@@ -485,6 +497,7 @@ impl Daemon {
                 }
             };
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
+            self.keeping.follow(&self.backend);
         }
         self.loaded = new;
         if counts_anew {
@@ -509,6 +522,7 @@ impl Daemon {
 struct Woken {
     host: bool,
     packets: bool,
+    table: bool,
 }
 
 /// The latest of what was told.

@@ -139,24 +139,33 @@ impl Change {
 }
 
 impl Kernel {
+    /// Puts back what the kernel has lost, without asking first what it holds of it.
+    pub fn restore(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.apply_in_parts(changes, false)
+    }
+
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.apply_in_parts(changes, true)
+    }
+
+    fn apply_in_parts(&mut self, changes: &[Change], ask: bool) -> Vec<Outcome> {
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut rest = changes;
         while !rest.is_empty() {
             let (some, later) = rest.split_at(different(rest, at_once));
-            outcomes.extend(self.apply_some(some));
+            outcomes.extend(self.apply_some(some, ask));
             rest = later;
         }
         outcomes
     }
 
     /// Applies changes of different targets.
-    fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
+    fn apply_some(&mut self, changes: &[Change], ask: bool) -> Vec<Outcome> {
         let conntrack = self.settings.conntrack;
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
-        let answers = self.ask(changes, &stages);
+        let answers = if ask { self.ask(changes, &stages) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             *stage = stage.knowing(change.place(), answers);
         }

@@ -15,6 +15,7 @@ use super::socket::Connection;
 use super::stretches::{self, Stretch};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
+use super::watch::{Noticed, Watch};
 use super::{Change, Enforcer, Held, Outcome};
 use crate::decide::Measure;
 
@@ -206,6 +207,49 @@ impl Kernel {
         Ok(())
     }
 
+    /// Sets the table up again if something of it is missing, or anyway if its rules or lists are `altered`. Tells whether it did.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn mend(&mut self, altered: bool) -> Result<bool, InstallError> {
+        if !altered && self.is_whole()? {
+            return Ok(false);
+        }
+        self.reinstall()?;
+        Ok(true)
+    }
+
+    fn is_whole(&mut self) -> io::Result<bool> {
+        let found = self.found_sets()?;
+        let sets = layout::sets(self.settings.size, self.settings.conntrack);
+        Ok(sets.iter().all(|set| found.contains_key(set.name)) && self.has_its_rules()?)
+    }
+
+    /// What is held now in the sets that `wanted` says.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked; ENOENT when a set is gone.
+    pub fn held_in(&mut self, wanted: impl Fn(Place) -> bool) -> io::Result<Vec<Held>> {
+        let mut held = Vec::new();
+        for place in layout::places(self.settings.conntrack).filter(|place| wanted(*place)) {
+            self.held_at(place, &mut held)?;
+        }
+        Ok(held)
+    }
+
+    /// Hears, from now on, of what others do to the table.
+    ///
+    /// # Errors
+    /// As socket(2) and setsockopt(2).
+    pub fn watch(&self) -> io::Result<Watch> {
+        Watch::open(&self.settings.table, self.connection.port())
+    }
+
+    /// What others have done to the table since the last time, as far as `watch` has heard of it.
+    pub fn notice(&self, watch: &mut Watch) -> Noticed {
+        watch.notice(self.connection.port())
+    }
+
     /// Replaces what stands in some sets; sets the whole table up if it is gone.
     fn replace(&mut self, write: impl Fn(&Self, &mut Transaction<Part>)) -> io::Result<()> {
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
@@ -358,13 +402,12 @@ impl Kernel {
             Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
             None => HashMap::new(),
         };
-        let length = if place.ipv6 { 64 } else { 32 };
         held.extend(self.elements(place.set())?.into_iter().filter_map(|read| {
             let mut counts = read.counts;
             counts += beside.get(&read.address).copied().unwrap_or_default();
             Some(Held {
                 measure: place.measure,
-                target: IpNet::new(read.address, length).ok()?,
+                target: place.single(read.address)?,
                 expires: read.expires,
                 packets: counts.packets,
                 bytes: counts.bytes,
@@ -406,11 +449,7 @@ impl Enforcer for Kernel {
         if !self.has_its_rules()? {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
-        let mut held = Vec::new();
-        for place in layout::places(self.settings.conntrack) {
-            self.held_at(place, &mut held)?;
-        }
-        Ok(held)
+        self.held_in(|_| true)
     }
 
     fn protect(&mut self, protected: &[IpNet]) -> io::Result<()> {

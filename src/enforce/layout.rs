@@ -5,6 +5,8 @@
 //! rate limits; all else is looked up in its own set. A lookup runs the found element's expressions, so in this order
 //! each element's counter counts dropped packets and nothing else.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::expression::{Counts, Expression};
@@ -69,9 +71,9 @@ pub(super) struct Set {
     pub(super) expressions: Vec<Expression>,
 }
 
-/// Where a target's element goes.
+/// Where a target's element goes: a set, and for restricted sources the one of rate limits beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
+pub struct Place {
     pub(super) measure: Measure,
     pub(super) ipv6: bool,
     /// In the interval set for all but the usual length (IPv4 /32, IPv6 /64).
@@ -95,8 +97,25 @@ impl Place {
         ]
     };
 
+    /// All there can be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
+    /// What is done to those in it.
+    #[must_use]
+    pub const fn measure(self) -> Measure {
+        self.measure
+    }
+
+    /// The target of a hash set's element.
+    pub(super) fn single(self, address: IpAddr) -> Option<IpNet> {
+        IpNet::new(address, if self.ipv6 { 64 } else { 32 }).ok()
+    }
+
     /// The place of a target.
-    pub(super) fn of(measure: Measure, target: IpNet) -> Self {
+    #[must_use]
+    pub fn of(measure: Measure, target: IpNet) -> Self {
         let (ipv6, usual) = match target {
             IpNet::V4(_) => (false, 32),
             IpNet::V6(_) => (true, 64),
@@ -189,6 +208,9 @@ pub(super) const PROTECT4: &str = "protect4";
 /// The IPv6 addresses that are never dropped.
 pub(super) const PROTECT6: &str = "protect6";
 
+/// The lists of ours: what stands in them is replaced whenever the table is set up.
+pub(super) const LISTS: [&str; 3] = [SERVICES, PROTECT4, PROTECT6];
+
 /// All sets of the table; `size` limits those of single sources.
 pub(super) fn sets(size: u32, conntrack: bool) -> Vec<Set> {
     let list = |name, key, flags| Set { name, key, flags, size: 0, expressions: Vec::new() };
@@ -209,13 +231,15 @@ pub(super) struct Chain {
     pub(super) rules: Vec<Vec<Expression>>,
 }
 
+/// The chain of banned sources.
+pub(super) const BAN: &str = "ban";
 /// The chain of restricted sources: the one that needs conntrack.
 pub(super) const RESTRICT: &str = "restrict";
 
 /// The chains of the table.
 pub(super) fn chains(conntrack: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
-    let ban = Chain { name: "ban", priority: -450, rules: ban_rules() };
+    let ban = Chain { name: BAN, priority: -450, rules: ban_rules() };
     // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
     let restrict = Chain { name: RESTRICT, priority: -150, rules: restrict_rules() };
     if conntrack { vec![ban, restrict] } else { vec![ban] }

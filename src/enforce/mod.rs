@@ -14,6 +14,7 @@ mod socket;
 mod stretches;
 mod transaction;
 mod uapi;
+mod watch;
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use ipnet::IpNet;
 
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
+pub use self::layout::Place;
+pub use self::watch::{Interference, Noticed, Watch};
 use crate::decide::Measure;
 
 /// One change to what is enforced.

@@ -42,6 +42,11 @@ impl Connection {
         Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room })
     }
 
+    /// What tells the changes made over this socket from those of others. Another one after a dump that failed.
+    pub(super) fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// How many octets one transaction may have.
     pub(super) const fn room(&self) -> usize {
         self.room

@@ -4,10 +4,11 @@
 //! come from and who carries out the [`Action`]s. What the enforcer makes of a change comes back through
 //! [`Engine::enforced`], so that nothing is called a ban before the kernel holds it.
 
+mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::detect::class::{Exemption, Surroundings};
 use crate::detect::key::Widths;
 use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
 use crate::detect::{Capacity, Detector, Effect, Finding, Grounds, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
-use crate::enforce::{Change, Held, Outcome};
+use crate::enforce::{Change, Held, Outcome, Place};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event, Incident};
 use crate::packet::Observation;
 use crate::report::target::Target;
@@ -445,11 +446,24 @@ impl Engine {
     /// Makes the ledger agree with what the kernel holds: takes in what it did not know (left by an earlier run), and
     /// ends what somebody else has removed. What it did not know and is shielded is lifted.
     pub fn reconcile(&mut self, held: &[Held], now: Stamp, actions: &mut Vec<Action>) {
+        self.reconcile_in(held, |_| true, &HashSet::new(), now, actions);
+    }
+
+    /// The same where only the sets that `seen` says were read. Those `spared` do not end: they are being put back.
+    pub fn reconcile_in(
+        &mut self,
+        held: &[Held],
+        seen: impl Fn(Place) -> bool,
+        spared: &HashSet<IpNet>,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
         let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
         let gone: Vec<_> = self
             .ledger
             .iter()
             .filter(|ban| ban.state == State::Held && !in_kernel.contains_key(&(ban.target, ban.measure)))
+            .filter(|ban| seen(Place::of(ban.measure, ban.target)) && !spared.contains(&ban.target))
             .map(|ban| ban.target)
             .collect();
         for standing in gone.into_iter().filter_map(|target| self.ledger.remove(target)) {

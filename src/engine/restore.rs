@@ -1,0 +1,95 @@
+//! Making the kernel agree with the ledger after others have changed what it holds.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Action, Engine, TICK, end_of, lift, put};
+use crate::decide::{Measure, Standing, State};
+use crate::enforce::{Change, Held, Place};
+use crate::event::BanEndReason;
+use crate::time::Stamp;
+
+impl Standing {
+    fn place(&self) -> Place {
+        Place::of(self.measure, self.target)
+    }
+
+    /// Whether there is no more than a tick left of it: the kernel may have ended it already.
+    fn is_over(&self, now: Stamp) -> bool {
+        self.until().is_some_and(|until| until <= now.boot.saturating_add(TICK))
+    }
+}
+
+impl Engine {
+    /// The bans that the kernel is to hold in the sets that `wanted` says, the newest last.
+    pub fn standing_in(&self, wanted: impl Fn(Place) -> bool) -> Vec<IpNet> {
+        let mut standing: Vec<_> = self
+            .ledger
+            .iter()
+            .filter(|ban| !matches!(ban.state, State::Refused { .. }) && wanted(ban.place()))
+            .map(|ban| (ban.since.boot, ban.target))
+            .collect();
+        standing.sort_unstable();
+        standing.into_iter().map(|(_, target)| target).collect()
+    }
+
+    /// The changes that put these bans into the kernel again, as far as they still stand.
+    #[must_use]
+    pub fn put_again(&self, targets: &[IpNet], now: Stamp) -> Vec<Change> {
+        let standing = targets.iter().filter_map(|target| self.ledger.find(*target));
+        standing.filter(|ban| !ban.is_over(now)).map(|ban| put(ban, now)).collect()
+    }
+
+    /// Whether a ban in `place` stands in the kernel since `before`, and is not one of `others`.
+    #[must_use]
+    pub fn is_held_besides(&self, place: Place, others: &HashSet<IpNet>, before: Duration) -> bool {
+        self.ledger.iter().any(|ban| {
+            ban.state == State::Held
+                && ban.since.boot <= before
+                && ban.place() == place
+                && !others.contains(&ban.target)
+        })
+    }
+
+    /// Ends bans whose elements somebody has deleted. What he left of them beside goes as well.
+    pub fn unbanned_in_kernel(
+        &mut self,
+        bans: impl Iterator<Item = (Measure, IpNet)>,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
+        for (measure, target) in bans {
+            let is_held = |ban: &&Standing| ban.state == State::Held && ban.measure == measure;
+            if self.ledger.find(target).filter(is_held).is_none() {
+                continue;
+            }
+            if let Some(ban) = self.ledger.remove(target) {
+                let reason = if ban.is_over(now) { BanEndReason::Expired } else { BanEndReason::Unban };
+                end_of(&ban, reason, now, actions);
+                actions.push(Action::Enforce(lift(&ban)));
+            }
+        }
+    }
+
+    /// The bans that are not among what was `held` in the sets that `seen` says, and whose whole set is empty: nobody
+    /// deletes elements one by one until none is left, but a flush does. One ban alone may have been lifted. The newest
+    /// come last.
+    #[must_use]
+    pub fn lost(&self, held: &[Held], seen: impl Fn(Place) -> bool, now: Stamp) -> Vec<IpNet> {
+        let filled: HashSet<Place> = held.iter().map(|held| Place::of(held.measure, held.target)).collect();
+        let is_lost = |ban: &&Standing| {
+            ban.state == State::Held
+                && !ban.is_over(now)
+                && seen(ban.place())
+                && !filled.contains(&ban.place())
+        };
+        let mut many: HashMap<Place, usize> = HashMap::new();
+        for ban in self.ledger.iter().filter(is_lost) {
+            *many.entry(ban.place()).or_default() += 1;
+        }
+        let flushed = |place| many.get(&place).is_some_and(|&many| many > 1);
+        if many.is_empty() { Vec::new() } else { self.standing_in(flushed) }
+    }
+}
