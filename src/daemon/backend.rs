@@ -9,7 +9,7 @@ use tracing::warn;
 use super::StartError;
 use crate::config::{Config, Conntrack, Family, Mode};
 use crate::enforce::{
-    Change, DryRun, Enforcer, Held, InstallError, Kernel, Noticed, Outcome, Place, Settings, Watch,
+    Change, DryRun, Enforcer, Half, Held, InstallError, Kernel, Noticed, Outcome, Place, Settings, Watch,
 };
 use crate::host::HostFacts;
 use crate::setup;
@@ -77,10 +77,10 @@ impl Backend {
         self.enforcer().held()
     }
 
-    /// Puts back what the kernel has lost.
-    pub(super) fn restore(&mut self, changes: &[Change]) -> Vec<Outcome> {
+    /// Puts back a half of what the kernel has lost.
+    pub(super) fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.restore(changes),
+            Self::Kernel(kernel, ..) => kernel.restore(changes, half),
             Self::DryRun(_) => self.apply(changes),
         }
     }
@@ -98,6 +98,14 @@ impl Backend {
         match self {
             Self::Kernel(kernel, ..) => kernel.held_in(wanted),
             Self::DryRun(_) => self.held(),
+        }
+    }
+
+    /// Where no set was found at the start.
+    pub(super) fn made(&self) -> &[Place] {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.made(),
+            Self::DryRun(_) => &[],
         }
     }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use self::patience::Patience;
 use super::backend::Backend;
 use super::{Daemon, clock};
-use crate::enforce::{Held, Interference, Noticed, Place, Watch};
+use crate::enforce::{Change, Half, Held, Interference, Noticed, Place, Watch};
 use crate::report::text::count;
 
 /// Bans put back between two rounds of packets: some 5 ms' worth, as long as packets may wait.
@@ -43,6 +43,8 @@ pub(super) struct Keeping {
     altered: bool,
     /// The bans that are, the next to be put back last.
     lost: Vec<IpNet>,
+    /// Those of them that are dropped again and whose rate limits are still missing.
+    unlimited: Vec<IpNet>,
     /// Whether some of them may stand there nevertheless.
     ask: bool,
     /// Sets of which nothing is known but that they changed.
@@ -68,6 +70,7 @@ impl Keeping {
             frame: false,
             altered: false,
             lost: Vec::new(),
+            unlimited: Vec::new(),
             ask: false,
             unknown: BTreeSet::new(),
             put_back: 0,
@@ -93,7 +96,11 @@ impl Keeping {
     }
 
     fn is_whole(&self) -> bool {
-        !self.frame && !self.altered && self.lost.is_empty() && self.unknown.is_empty()
+        !self.frame
+            && !self.altered
+            && self.lost.is_empty()
+            && self.unlimited.is_empty()
+            && self.unknown.is_empty()
     }
 }
 
@@ -131,6 +138,7 @@ impl Daemon {
         if table || !sets.is_empty() {
             let gone = |place: Place| table || sets.contains(&place);
             self.keeping.lost = self.engine.standing_in(gone);
+            self.keeping.unlimited.clear();
         }
         let mut places: BTreeMap<Place, HashSet<IpNet>> = BTreeMap::new();
         for &(place, target) in &deleted {
@@ -168,6 +176,14 @@ impl Daemon {
         let restoring = !keeping.lost.is_empty() || keeping.restored >= keeping.quiet;
         known.take(2).count() > 1
             && (restoring || !self.engine.is_held_besides(place, targets, keeping.quiet))
+    }
+
+    /// These, the newest last, are to be put into the kernel: an earlier run had them there.
+    pub(super) fn put_back_lost(&mut self, lost: Vec<IpNet>) {
+        if !lost.is_empty() {
+            self.keeping.lost = lost;
+            self.keeping.repair_at = Some(clock::now().boot);
+        }
     }
 
     /// Everything is missing but the table, which was found gone by a change and is set up again.
@@ -267,29 +283,42 @@ impl Daemon {
             self.keeping.repair_at = Some(now.boot + REFUSED);
             return false;
         }
-        let rest = self.keeping.lost.len().saturating_sub(PART);
-        let mut part = self.keeping.lost.split_off(rest);
+        let half = if self.keeping.lost.is_empty() { Half::Limits } else { Half::Drops };
+        let Keeping { lost, unlimited, .. } = &mut self.keeping;
+        let missing = if half == Half::Drops { lost } else { unlimited };
+        let mut part = missing.split_off(missing.len().saturating_sub(PART));
         part.reverse();
-        self.put_back(&part);
+        self.put_back(&part, half);
         if self.keeping.is_whole() {
             self.repaired();
         }
         true
     }
 
-    fn put_back(&mut self, part: &[IpNet]) {
-        let changes = self.engine.put_again(part, clock::now());
+    fn put_back(&mut self, part: &[IpNet], half: Half) {
+        let mut changes = self.engine.put_again(part, clock::now());
+        if half == Half::Limits {
+            changes.retain(Change::is_restriction);
+        }
         if changes.is_empty() {
             return;
         }
-        let outcomes =
-            if self.keeping.ask { self.backend.apply(&changes) } else { self.backend.restore(&changes) };
+        let outcomes = if self.keeping.ask {
+            self.backend.apply(&changes)
+        } else {
+            self.backend.restore(&changes, half)
+        };
         let now = clock::now();
         for (change, outcome) in changes.iter().zip(outcomes) {
             self.engine.enforced(change, outcome, now, &mut self.actions);
         }
         self.keeping.restored = now.boot;
-        self.keeping.put_back += changes.len();
+        if half == Half::Drops {
+            self.keeping.put_back += changes.len();
+            if !self.keeping.ask {
+                self.keeping.unlimited.extend_from_slice(part);
+            }
+        }
         self.carry_out();
     }
 

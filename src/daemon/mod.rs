@@ -11,6 +11,7 @@ mod clock;
 mod keeping;
 mod memory;
 mod outbound;
+mod saving;
 mod signals;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use self::capture::Captures;
 use self::keeping::Keeping;
 use self::memory::Memory;
 use self::outbound::Searches;
+use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use crate::config::{Config, Mode, Problems, Trust};
 use crate::control::inbox::Inbox;
@@ -37,6 +39,7 @@ use crate::event::{self, Event};
 use crate::host::{HostFacts, Watch};
 use crate::report::text;
 use crate::setup;
+use crate::store::bans::Kept;
 use crate::time::Stamp;
 
 /// How `nfban run` was asked for.
@@ -134,6 +137,8 @@ struct Daemon {
     searches: Searches,
     /// None where there is no state directory, and in a dry run.
     memory: Option<Memory>,
+    /// None while bans are not saved: where nothing is remembered, and while watching only.
+    saving: Option<Saving>,
     watch: Watch,
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
@@ -170,7 +175,9 @@ pub fn run(options: Options) -> Result<(), StartError> {
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
     if let Some(memory) = daemon.memory.take() {
-        memory.finish(&daemon.engine, clock::now());
+        let now = clock::now();
+        let bans = daemon.saving.take().map(|mut saving| saving.rest(&mut daemon.engine, now));
+        memory.finish(&daemon.engine, bans.unwrap_or_default(), now);
     }
     match daemon.loaded.config.mode {
         Mode::Enforce => {
@@ -214,21 +221,19 @@ impl Daemon {
         let mut engine = Engine::new(rules, settings, Capacity::of(config.sources), Seed::Random);
         // Before anything is changed in the kernel: another daemon may have the groups.
         let captures = Captures::open(&config.capture)?;
-        let mut backend = Backend::open(config, &host)?;
+        let backend = Backend::open(config, &host)?;
         // Before what is held is read: nothing that others do falls in between.
         let keeping = Keeping::new(&backend);
         let searches =
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
-        let mut actions = Vec::new();
         let started = clock::now();
-        match backend.held() {
-            Ok(held) => engine.reconcile(&held, started, &mut actions),
-            Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
-        }
-        let (memory, alarms) = Memory::open(&options, &mut engine, started);
+        let saving = Saving::new(started);
+        let (memory, kept, alarms) = Memory::open(&options, &mut engine, saving.boot(), started);
+        let enforces = config.mode == Mode::Enforce;
+        let saving = (enforces && memory.is_some()).then_some(saving);
         let mut latest = Latest::default();
         alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
-        Ok(Self {
+        let mut daemon = Self {
             options,
             loaded,
             host,
@@ -238,6 +243,7 @@ impl Daemon {
             captures,
             searches,
             memory,
+            saving,
             watch,
             inbox,
             refresh_at: None,
@@ -248,8 +254,10 @@ impl Daemon {
             started,
             reinstalled: 0,
             latest,
-            actions,
-        })
+            actions: Vec::new(),
+        };
+        daemon.recall_bans(if enforces { kept } else { Kept::default() });
+        Ok(daemon)
     }
 
     fn announce(&self) {
@@ -306,11 +314,9 @@ impl Daemon {
     fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
-        let repair_at = self.keeping.next_deadline();
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at, repair_at]
-            .into_iter()
-            .flatten()
-            .min();
+        let bans_at = self.saving.as_ref().and_then(Saving::next_deadline);
+        let own = [self.keeping.next_deadline(), bans_at, save_at, self.engine.next_deadline()];
+        let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at)]).flatten().min();
         let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
         let (capture, table) = (self.captures.as_fd(), self.keeping.as_fd());
@@ -366,6 +372,7 @@ impl Daemon {
         self.repair();
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
+        self.save_bans(now);
     }
 
     fn refresh_listeners(&mut self) {
@@ -510,6 +517,7 @@ impl Daemon {
             self.engine.reassert(clock::now(), &mut self.actions);
             self.carry_out();
         }
+        self.save_as_configured();
         if let Some(memory) = &mut self.memory {
             memory.save();
         }

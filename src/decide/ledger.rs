@@ -1,5 +1,7 @@
 //! The bans that stand: what was asked of the kernel, what it holds, and when it ends.
 
+mod changes;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -96,6 +98,8 @@ pub struct Ledger {
     history: HashMap<IpNet, (u32, Duration)>,
     /// The same, in the order in which it is forgotten.
     forgettable: BTreeSet<(u32, Duration, IpNet)>,
+    /// Whose ban has changed since somebody took it; none where nobody does.
+    changed: Option<BTreeSet<IpNet>>,
 }
 
 /// How many targets' repetitions are remembered; beyond that those with the fewest are forgotten, the oldest first.
@@ -239,6 +243,7 @@ impl Ledger {
     }
 
     fn index(&mut self, standing: &Standing, present: bool) {
+        self.mark([standing.target]);
         let rank = standing.rank();
         let due = standing.due().filter(|due| *due != Duration::MAX).map(|due| (due, standing.target));
         if present {

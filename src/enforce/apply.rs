@@ -32,6 +32,15 @@ const MESSAGES: usize = 6;
 /// Elements asked for at once: the kernel accounts a page or two for each answer.
 const QUESTIONS: usize = 16;
 
+/// A restricted source is an element in each of two sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// What has it dropped. Prefixes are whole with this.
+    Drops,
+    /// What limits its new conversations with published services.
+    Limits,
+}
+
 /// How far a change has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -113,6 +122,12 @@ impl Change {
         }
     }
 
+    /// Whether it restricts a source, and does not ban it.
+    #[must_use]
+    pub const fn is_restriction(&self) -> bool {
+        matches!(self, Self::Put { measure: Measure::Restrict, .. })
+    }
+
     pub(super) fn place(&self) -> Place {
         let (Self::Put { measure, target, .. } | Self::Lift { measure, target }) = self;
         Place::of(*measure, *target)
@@ -139,40 +154,41 @@ impl Change {
 }
 
 impl Kernel {
-    /// Puts back what the kernel has lost, without asking first what it holds of it.
-    pub fn restore(&mut self, changes: &[Change]) -> Vec<Outcome> {
-        self.apply_in_parts(changes, false)
+    /// Puts back what the kernel has lost, without asking first what it holds of it. In hash sets only a half of it, so
+    /// that sources are dropped again in half the time: see [`Half`].
+    pub fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
+        self.apply_in_parts(changes, Some(half))
     }
 
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
-        self.apply_in_parts(changes, true)
+        self.apply_in_parts(changes, None)
     }
 
-    fn apply_in_parts(&mut self, changes: &[Change], ask: bool) -> Vec<Outcome> {
+    fn apply_in_parts(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut rest = changes;
         while !rest.is_empty() {
             let (some, later) = rest.split_at(different(rest, at_once));
-            outcomes.extend(self.apply_some(some, ask));
+            outcomes.extend(self.apply_some(some, lost));
             rest = later;
         }
         outcomes
     }
 
     /// Applies changes of different targets.
-    fn apply_some(&mut self, changes: &[Change], ask: bool) -> Vec<Outcome> {
+    fn apply_some(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let conntrack = self.settings.conntrack;
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
-        let answers = if ask { self.ask(changes, &stages) } else { Vec::new() };
+        let answers = if lost.is_none() { self.ask(changes, &stages) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             *stage = stage.knowing(change.place(), answers);
         }
         let mut reinstalled = false;
         loop {
             keep_order(changes, &mut stages);
-            match self.attempt(changes, &stages) {
+            match self.attempt(changes, &stages, lost) {
                 Ok(()) => {
                     settle_rest(&mut stages, Outcome::Done);
                     break;
@@ -192,12 +208,17 @@ impl Kernel {
     }
 
     /// Sends what is open as one transaction.
-    fn attempt(&mut self, changes: &[Change], stages: &[Stage]) -> Result<(), Refusal<Origin>> {
+    fn attempt(
+        &mut self,
+        changes: &[Change],
+        stages: &[Stage],
+        half: Option<Half>,
+    ) -> Result<(), Refusal<Origin>> {
         let most = u32::try_from(changes.len() * MESSAGES).unwrap_or(u32::MAX);
         let mut transaction = Transaction::begin(&mut self.connection, most);
         let table = &self.settings.table;
         for (index, (change, stage)) in changes.iter().zip(stages).enumerate() {
-            write_change(&mut transaction, table, index, change, *stage);
+            write_change(&mut transaction, table, (index, change), *stage, half);
         }
         transaction.commit(&mut self.connection)
     }
@@ -334,13 +355,18 @@ fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
 fn write_change(
     transaction: &mut Transaction<Origin>,
     table: &str,
-    index: usize,
-    change: &Change,
+    (index, change): (usize, &Change),
     stage: Stage,
+    half: Option<Half>,
 ) {
     let place = change.place();
     let beside = place.rate_set().map(|set| (set, true));
-    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten() {
+    let wanted = |&(_, beside): &(&str, bool)| match half {
+        Some(Half::Drops) if !place.prefix => !beside,
+        Some(Half::Limits) => beside && !place.prefix,
+        _ => true,
+    };
+    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten().filter(wanted) {
         let origin = Origin { change: index, beside };
         match stage {
             Stage::Add => add(transaction, origin, (table, set), change, NLM_F_EXCL, None),

@@ -97,6 +97,8 @@ pub struct Kernel {
     pub(super) connection: Connection,
     pub(super) settings: Settings,
     reinstalled: u64,
+    /// The places one of whose sets the latest set-up has made.
+    made: Vec<Place>,
 }
 
 impl fmt::Debug for Kernel {
@@ -111,7 +113,12 @@ impl Kernel {
     /// # Errors
     /// When there is no such socket. Missing permission shows only with the first change.
     pub fn open(settings: &Settings) -> io::Result<Self> {
-        Ok(Self { connection: Connection::open()?, settings: settings.clone(), reinstalled: 0 })
+        Ok(Self {
+            connection: Connection::open()?,
+            settings: settings.clone(),
+            reinstalled: 0,
+            made: Vec::new(),
+        })
     }
 
     /// Opens a socket and sets the table up.
@@ -137,6 +144,8 @@ impl Kernel {
         if let Some(set) = incompatible {
             return Err(InstallError::Incompatible { table: self.settings.table.clone(), set: set.name });
         }
+        let is_new = |place: &Place| !found.contains_key(place.set());
+        self.made = layout::places(self.settings.conntrack).filter(is_new).collect();
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         let table = &self.settings.table;
         transaction.push(Part::Table, NFT_MSG_NEWTABLE, NLM_F_CREATE, |m| message::table(m, table));
@@ -187,6 +196,12 @@ impl Kernel {
     pub fn publish(&mut self, services: &[(u8, RangeInclusive<u16>)]) -> io::Result<()> {
         self.settings.services = services.to_vec();
         self.replace(Self::write_services)
+    }
+
+    /// Where the latest set-up found no set and made one: nothing that is missing there was lifted.
+    #[must_use]
+    pub fn made(&self) -> &[Place] {
+        &self.made
     }
 
     /// How often the table was found gone and set up again by [`Enforcer::apply`] and its like. What stood in it is

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::apply::Half;
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
 pub use self::layout::Place;

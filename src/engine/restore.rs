@@ -92,4 +92,65 @@ impl Engine {
         let flushed = |place| many.get(&place).is_some_and(|&many| many > 1);
         if many.is_empty() { Vec::new() } else { self.standing_in(flushed) }
     }
+
+    /// Takes back, at the start, the repetitions that an earlier process knew: how often, and when last (boot time).
+    pub fn recall_repetitions(&mut self, repetitions: impl Iterator<Item = (IpNet, u32, Duration)>) {
+        for (target, times, last) in repetitions {
+            self.ledger.recall(target, times, last);
+        }
+    }
+
+    /// Takes back, at the start, the bans that an earlier process knew, and brings them and what is `held` together: the
+    /// kernel says what stands and for how long, they say why. Gives those that the kernel has lost, the newest last: all
+    /// in sets that were `made` anew, and those of a flush. Others that it does not hold were lifted meanwhile.
+    pub fn recall_bans(
+        &mut self,
+        mut bans: Vec<Standing>,
+        held: &[Held],
+        made: impl Fn(Place) -> bool,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) -> Vec<IpNet> {
+        let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
+        bans.retain(|ban| self.shield.covers(ban.target).is_none());
+        // Whoever gave way first would give way now.
+        bans.sort_by_key(|ban| std::cmp::Reverse((ban.validated, ban.before, ban.since.boot)));
+        bans.truncate(self.policy.max);
+        for mut ban in bans {
+            if let Some(held) = in_kernel.get(&(ban.target, ban.measure)) {
+                let age = now.boot.saturating_sub(ban.since.boot);
+                ban.timeout = held.expires.map(|left| left.saturating_add(age));
+            }
+            self.ledger.enter(ban);
+        }
+        let mut lost = self.lost(held, |place| !made(place), now);
+        lost.extend(self.standing_in(made));
+        let spared = lost.iter().copied().collect();
+        self.reconcile_in(held, |_| true, &spared, now, actions);
+        lost
+    }
+
+    /// Notes whose bans change, for whoever saves them. `saved` are the targets whose bans are saved.
+    pub fn track_bans(&mut self, saved: &HashSet<IpNet>) {
+        self.ledger.track();
+        let over = saved.iter().filter(|target| self.ledger.find(**target).is_none()).copied();
+        let new = self.ledger.iter().map(|ban| ban.target).filter(|target| !saved.contains(target));
+        let differ: Vec<IpNet> = over.chain(new).collect();
+        self.ledger.mark(differ);
+    }
+
+    /// Notes no changes any more.
+    pub fn untrack_bans(&mut self) {
+        self.ledger.untrack();
+    }
+
+    /// Notes all bans and repetitions as changed.
+    pub fn mark_bans(&mut self) {
+        self.ledger.mark_all();
+    }
+
+    /// Takes at most so many of the targets whose bans or repetitions have changed.
+    pub fn take_changed_bans(&mut self, most: usize) -> Vec<IpNet> {
+        self.ledger.take_changed(most)
+    }
 }
