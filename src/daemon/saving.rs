@@ -14,8 +14,8 @@ use crate::report::text::count;
 use crate::store::bans::{Ban, Changes, Kept, Repetition};
 use crate::time::{Stamp, Wall};
 
-/// Changes are gathered for this long, so that a flood of bans is a few transactions a second.
-const GATHER: Duration = Duration::from_millis(200);
+/// From one handing over to the next: a lone ban is saved at once, a flood of them is two transactions a second.
+const GATHER: Duration = Duration::from_millis(500);
 
 /// Changed targets handed over at a time: some milliseconds' worth.
 const PART: usize = 10_000;
@@ -35,6 +35,8 @@ pub(super) struct Saving {
     boot: String,
     /// Boot time at which the next changes are handed over; none while there are none.
     next: Option<Duration>,
+    /// Boot time at which changes were last handed over.
+    latest: Duration,
     /// What the store's thread had no room for.
     waiting: Option<Changes>,
     /// Boot time at which all is handed over anew.
@@ -62,6 +64,7 @@ impl Saving {
         Self {
             boot,
             next: None,
+            latest: Duration::ZERO,
             waiting: None,
             anew_at: None,
             anew: false,
@@ -166,7 +169,7 @@ impl Daemon {
             saving.next = Some(now.boot);
         }
         if saving.next.is_none() && (self.engine.ledger().has_changed() || saving.waiting.is_some()) {
-            saving.next = Some(now.boot + GATHER);
+            saving.next = Some(now.boot.max(saving.latest + GATHER));
         }
         if saving.next.is_none_or(|at| at > now.boot) {
             return;
@@ -185,6 +188,7 @@ impl Daemon {
             }
         };
         saving.waiting = memory.keep(changes, now).err();
+        saving.latest = now.boot;
         saving.next = match saving.waiting {
             Some(_) => Some(now.boot + GATHER),
             None => self.engine.ledger().has_changed().then_some(now.boot),

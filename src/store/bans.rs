@@ -217,9 +217,12 @@ impl Store {
         if self.foreign {
             return Ok(());
         }
+        // Unlike what is counted, a ban must survive a power loss right after.
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
         let transaction = self.connection.transaction()?;
         write(&transaction, changes)?;
         transaction.commit()?;
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(())
     }
 }

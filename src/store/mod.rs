@@ -153,8 +153,8 @@ fn try_open(
     drop(reader);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // With a log that is written ahead a commit is one append, readers do not wait, and a process that is killed loses
-    // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds, and
-    // leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
+    // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds (of what is
+    // counted; bans are waited for, in `bans.rs`), and leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
