@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use ipnet::IpNet;
 
 use super::expression::Counts;
-use super::kernel::Kernel;
+use super::kernel::{ELEMENTS, Kernel};
 use super::layout::Place;
 use super::message::{self, Element, Key};
 use super::socket::{nfgenmsg, nft};
@@ -157,7 +157,39 @@ impl Kernel {
     /// Puts back what the kernel has lost, without asking first what it holds of it. In hash sets only a half of it, so
     /// that sources are dropped again in half the time: see [`Half`].
     pub fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
+        if self.restore_at_once(changes, half).is_ok() {
+            return vec![Outcome::Done; changes.len()];
+        }
         self.apply_in_parts(changes, Some(half))
+    }
+
+    /// The same in one transaction with many elements in a message, which nothing must stand in the way of: a refusal of
+    /// one of them would name them all.
+    fn restore_at_once(&mut self, changes: &[Change], half: Half) -> Result<(), Refusal<()>> {
+        let mut sets: BTreeMap<&str, Vec<Element<'_>>> = BTreeMap::new();
+        for change in changes {
+            let place = change.place();
+            let set = if half == Half::Drops { Some(place.set()) } else { place.rate_set() };
+            let has_set = self.settings.conntrack || place.measure == Measure::Ban;
+            let element = element(change, None).filter(|_| !place.prefix && has_set);
+            let Some((set, element)) = set.zip(element) else { return Err(Refusal::Whole(libc::EINVAL)) };
+            sets.entry(set).or_default().push(element);
+        }
+        if changes.len() > self.connection.room() / CHANGE_OCTETS {
+            return Err(Refusal::Whole(libc::EMSGSIZE));
+        }
+        let most = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        let mut transaction = Transaction::begin(&mut self.connection, most);
+        for (set, elements) in &sets {
+            for some in elements.chunks(ELEMENTS) {
+                transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
+                    message::elements(m, &self.settings.table, set, |list| {
+                        some.iter().for_each(|element| element.write(list));
+                    });
+                });
+            }
+        }
+        transaction.commit(&mut self.connection)
     }
 
     /// See [`super::Enforcer::apply`].
@@ -394,13 +426,18 @@ fn add(
     flags: u16,
     counts: Option<Counts>,
 ) {
-    let Change::Put { target, timeout, comment, .. } = change else { return };
-    let key = change.key();
-    let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
-    let element = Element { key, timeout: *timeout, comment, target_length, counts };
+    let Some(element) = element(change, counts) else { return };
     transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
         message::elements(m, table, set, |list| element.write(list));
     });
+}
+
+/// The element that a change puts.
+fn element(change: &Change, counts: Option<Counts>) -> Option<Element<'_>> {
+    let Change::Put { target, timeout, comment, .. } = change else { return None };
+    let key = change.key();
+    let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
+    Some(Element { key, timeout: *timeout, comment, target_length, counts })
 }
 
 fn delete(

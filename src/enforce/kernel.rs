@@ -20,7 +20,7 @@ use super::{Change, Enforcer, Held, Outcome};
 use crate::decide::Measure;
 
 /// Elements in one message: all of them are one attribute, whose length has 16 bits.
-const ELEMENTS: usize = 256;
+pub(super) const ELEMENTS: usize = 256;
 
 /// What the table is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
