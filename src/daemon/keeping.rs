@@ -23,6 +23,9 @@ use crate::report::text::count;
 /// Bans put back between two rounds of packets: some 5 ms' worth, as long as packets may wait.
 const PART: usize = 1000;
 
+/// Sets that somebody fills or takes prefixes from are read this much later: he may go on.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// After the kernel refused to set the table up, it is asked again this much later.
 const REFUSED: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,8 @@ pub(super) struct Keeping {
     patience: Patience,
     /// Boot time from which it is put back; none while nothing is missing.
     repair_at: Option<Duration>,
+    /// Whether somebody is known to have removed something: patience is asked once for all that follows from it.
+    removed: bool,
     /// Whether chains, rules or sets may be.
     frame: bool,
     /// Whether rules, protected addresses or services are not what they should be.
@@ -67,6 +72,7 @@ impl Keeping {
             watch: watch(backend),
             patience: Patience::default(),
             repair_at: None,
+            removed: false,
             frame: false,
             altered: false,
             lost: Vec::new(),
@@ -135,10 +141,11 @@ impl Daemon {
         let Interference { by, table, frame, altered, sets, deleted, unlimited, changed } = interference;
         self.keeping.frame |= frame;
         self.keeping.altered |= altered;
-        if table || !sets.is_empty() {
-            let gone = |place: Place| table || sets.contains(&place);
-            self.keeping.lost = self.engine.standing_in(gone);
+        if table {
+            self.keeping.lost = self.engine.standing_in(|_| true);
             self.keeping.unlimited.clear();
+        } else if !sets.is_empty() {
+            self.keeping.lost.extend(self.engine.standing_in(|place| sets.contains(&place)));
         }
         let mut places: BTreeMap<Place, HashSet<IpNet>> = BTreeMap::new();
         for &(place, target) in &deleted {
@@ -195,14 +202,17 @@ impl Daemon {
 
     fn begin_repair(&mut self, by: &str) {
         let now = clock::now().boot;
-        if self.keeping.repair_at.is_some() {
+        let keeping = &mut self.keeping;
+        if keeping.removed {
             return;
         }
-        let (at, alarm) = self.keeping.patience.next(now);
-        self.keeping.repair_at = Some(at);
-        if !(self.keeping.frame || self.keeping.altered || !self.keeping.lost.is_empty()) {
+        if !keeping.frame && !keeping.altered && keeping.lost.is_empty() {
+            keeping.repair_at.get_or_insert(now + LOOK);
             return;
         }
+        keeping.removed = true;
+        let (at, alarm) = keeping.patience.next(now);
+        keeping.repair_at = Some(at);
         warn!("{by} has removed what is ours of table {}; it is put back", self.loaded.config.nftables.table);
         if alarm {
             let what = format!(
@@ -361,7 +371,9 @@ impl Daemon {
         if keeping.put_back > 0 {
             info!("{} back in the kernel", count(keeping.put_back as u64, "ban is", "bans are"));
         }
-        keeping.patience.done(now);
+        if std::mem::take(&mut keeping.removed) {
+            keeping.patience.done(now);
+        }
         (keeping.repair_at, keeping.ask, keeping.put_back) = (None, false, 0);
     }
 }
