@@ -1,10 +1,10 @@
 //! From configuration and host to what the engine works with: the same for the daemon and for `replay`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
-use crate::address::never_a_host;
+use crate::address::{AddressSet, never_a_host};
 use crate::config::{Config, Conntrack, Service};
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
@@ -34,6 +34,15 @@ pub fn services(config: &Config) -> Vec<(u8, std::ops::RangeInclusive<u16>)> {
 #[must_use]
 pub fn protected(config: &Config, host: &HostFacts) -> Vec<IpNet> {
     never_a_host().into_iter().chain(ours(config, host)).chain(config.allow.iter().copied()).collect()
+}
+
+/// Prefixes of several owners: those of our links, every link's own (RFC 4291 section 2.5.6), and NAT64 (RFC 6052), whose
+/// hosts are the IPv4 internet.
+fn shared(host: &HostFacts) -> AddressSet {
+    let link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let nat64 = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+    let everywhere = [link_local, nat64].map(IpNet::V6);
+    host.on_link.iter().map(|(net, _)| *net).chain(everywhere).collect()
 }
 
 /// Our own addresses, gateways, resolvers and broadcast addresses.
@@ -76,12 +85,16 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
             times: config.ban.times.clone(),
             forget: config.ban.forget,
             max: usize::try_from(config.ban.max).unwrap_or(usize::MAX),
+            per_minute: usize::try_from(config.ban.per_minute).unwrap_or(usize::MAX),
+            ipv6_prefix: config.ban.ipv6_prefix,
+            whole_prefix: config.ban.whole_prefix,
             restrict_available: config.nftables.conntrack != Conntrack::Never,
         },
         shield: Shield {
             nobody: nobody(),
             protected: protected.into_iter().collect(),
             allow: allow.into_iter().collect(),
+            shared: shared(host),
         },
     }
 }

@@ -413,18 +413,20 @@ fn prefixes_that_overlap_hold_each_address_as_long_as_the_longest_of_them() {
                 ["198.51.100.0/24", "198.51.100.64/28"]
             );
             assert!(both[0].expires.unwrap() <= MINUTES && both[1].expires.unwrap() > MINUTES);
-            // One that a wider one outlasts is in good hands.
-            apply(&mut kernel, &[put(measure, "198.51.100.128/25", Duration::from_secs(5))]);
+            // One that a wider one outlasts is in good hands, and stands by itself once the wider one is lifted.
+            apply(&mut kernel, &[put(measure, "198.51.100.128/25", Duration::from_secs(60))]);
             assert!(
                 held(&mut kernel, "198.51.100.0/24").unwrap().expires.unwrap() > Duration::from_secs(590)
             );
             // Lifting the wider leaves the narrower; lifting the narrower leaves no hole in the wider.
             apply(&mut kernel, &[lift(measure, "198.51.100.64/28")]);
-            assert_eq!(kernel.held().unwrap().iter().filter(|held| held.measure == measure).count(), 1);
+            assert_eq!(kernel.held().unwrap().iter().filter(|held| held.measure == measure).count(), 2);
             apply(&mut kernel, &[put(measure, "198.51.100.64/28", hour), lift(measure, "198.51.100.0/24")]);
             assert_eq!(held(&mut kernel, "198.51.100.0/24"), None);
             assert!(held(&mut kernel, "198.51.100.64/28").is_some());
-            apply(&mut kernel, &[lift(measure, "198.51.100.64/28")]);
+            let narrow = held(&mut kernel, "198.51.100.128/25").unwrap();
+            assert!(narrow.expires.unwrap() <= Duration::from_secs(60));
+            apply(&mut kernel, &[lift(measure, "198.51.100.64/28"), lift(measure, "198.51.100.128/25")]);
             // The ends of the address spaces, and a prefix in the widest of all.
             let widest = ["0.0.0.0/0", "::/0", "255.255.255.254/31", "::/128"];
             apply(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Session;
 use super::exit::{Exit, Failure};
+use super::{Session, ssh};
 use crate::control::protocol::{Reply, Request};
 use crate::report::target::Target;
 use crate::time::{format_duration, parse_duration};
@@ -20,9 +20,21 @@ pub struct Arguments {
     /// Why, for whoever looks at the list later
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
+    /// Even if your own SSH session comes from there
+    #[arg(long)]
+    pub force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    if let Some(own) = ssh::peer().filter(|own| !arguments.force && arguments.target.0.contains(own)) {
+        let target = arguments.target;
+        let what = if target.0.addr() == own && target.0.prefix_len() == target.0.max_prefix_len() {
+            format!("your SSH session comes from {own}")
+        } else {
+            format!("your SSH session comes from {own} in {target}")
+        };
+        return Err(Failure::new(Exit::No, format!("{what}: to ban it all the same, add --force")));
+    }
     let request = Request::Ban {
         target: arguments.target,
         timeout_s: arguments.timeout.map(|timeout| timeout.as_secs()),

@@ -15,6 +15,7 @@ mod reload;
 pub mod replay;
 mod ruleset;
 pub mod run;
+mod ssh;
 mod status;
 mod unban;
 mod usage;

@@ -37,6 +37,10 @@ pub struct Ban {
     pub ipv6_prefix: u8,
     /// Bans in all, 1–1,000,000.
     pub max: u32,
+    /// Bans within a minute, of each kind of evidence, 1–1,000,000.
+    pub per_minute: u32,
+    /// Whether a prefix whose members scan together is answered as a whole.
+    pub whole_prefix: bool,
 }
 
 impl Default for Ban {
@@ -48,6 +52,8 @@ impl Default for Ban {
             forget: Duration::from_secs(30 * DAY),
             ipv6_prefix: 64,
             max: 100_000,
+            per_minute: 10_000,
+            whole_prefix: false,
         }
     }
 }
@@ -216,21 +222,15 @@ pub(super) fn ban(node: &Node, report: &mut Report<'_>) -> Ban {
             );
         }
     }
-    let prefix = keys.take("ipv6-prefix").and_then(|node| {
-        let length = report.integer(node, 48..=128)?;
-        if length != 64 {
-            let hint = "leave it out, or write 64";
-            report.warn(
-                node.place,
-                "this version bans an IPv6 source as a /64, or alone where others share it",
-                hint,
-            );
-        }
-        Some(length)
-    });
+    let number = |node: Option<&Node>, range, report: &mut Report<'_>| {
+        node.and_then(|node| report.integer(node, range)).and_then(|number| u32::try_from(number).ok())
+    };
+    let prefix = number(keys.take("ipv6-prefix"), 48..=128, report);
     ban.ipv6_prefix = prefix.and_then(|length| u8::try_from(length).ok()).unwrap_or(ban.ipv6_prefix);
-    let max = keys.take("max").and_then(|node| report.integer(node, 1..=1_000_000));
-    ban.max = max.and_then(|max| u32::try_from(max).ok()).unwrap_or(ban.max);
+    ban.max = number(keys.take("max"), 1..=1_000_000, report).unwrap_or(ban.max);
+    ban.per_minute = number(keys.take("per-minute"), 1..=1_000_000, report).unwrap_or(ban.per_minute);
+    let whole = keys.take("whole-prefix").and_then(|node| report.boolean(node));
+    ban.whole_prefix = whole.unwrap_or(ban.whole_prefix);
     keys.finish(report);
     ban
 }

@@ -66,6 +66,8 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
             forget: Duration::from_secs(30 * 86400),
             ipv6_prefix: 64,
             max: 100_000,
+            per_minute: 10_000,
+            whole_prefix: false,
         },
         keep: Keep { incidents: Duration::from_secs(90 * 86400), packets: KeepPackets::Headers },
         nftables: Nftables {

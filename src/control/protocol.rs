@@ -149,6 +149,9 @@ pub struct Status {
     pub incidents_total: u64,
     /// Bans that the kernel holds, by action.
     pub bans: BanCounts,
+    /// The caps on bans by name, such as `bans`, `spoofable-bans` or `ban6_prefix`; none from a daemon that is older.
+    #[serde(default)]
+    pub limits: BTreeMap<String, Limit>,
     /// How the kernel's side does.
     pub kernel: Kernel,
     /// The latest alarms, newest first, at most [`Status::LATEST`].
@@ -189,6 +192,20 @@ pub struct Occupancy {
     pub capacity: u64,
     /// How many entries have given way to others since the start.
     pub evicted: u64,
+}
+
+/// A cap on bans, and how it has fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Limit {
+    pub used: u64,
+    pub capacity: u64,
+    /// Bans that were not made for want of room, since the start.
+    pub refused: u64,
+    /// Bans that ended early to make room, since the start.
+    pub evicted: u64,
+    /// Whether it is reached, which was told by an alarm, and not left since.
+    pub reached: bool,
 }
 
 /// How many bans there are.

@@ -8,11 +8,12 @@ use ipnet::IpNet;
 use super::{Daemon, clock};
 use crate::config::Mode;
 use crate::control::protocol::{
-    self, Address, BanCounts, BanRow, Capture, Kernel, Occupancy, Refusal, Reply, Request, Status,
+    self, Address, BanCounts, BanRow, Capture, Kernel, Limit, Occupancy, Refusal, Reply, Request, Status,
 };
 use crate::decide::{Measure, Standing};
 use crate::detect::MAX_OPEN;
 use crate::enforce::Held;
+use crate::engine::CapUse;
 use crate::report::json;
 use crate::report::target::Target;
 use crate::time::{Wall, seconds_rounded_up};
@@ -72,7 +73,10 @@ impl Daemon {
         }
         self.carry_out();
         if self.engine.ledger().find(target).is_some() {
-            return Reply::refused(Refusal::Busy, "the kernel has refused to lift the ban; try again");
+            return Reply::refused(
+                Refusal::Busy,
+                "the kernel has refused to lift the ban; it is tried again (see `nfban status`)",
+            );
         }
         Reply::Unbanned { targets: vec![Target(target)] }
     }
@@ -123,6 +127,7 @@ impl Daemon {
             open_incidents: self.engine.open_incidents() as u64,
             incidents_total: counts.incidents,
             bans,
+            limits: self.limits(),
             kernel: self.kernel(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
@@ -152,6 +157,18 @@ impl Daemon {
             ]);
         }
         tables
+    }
+
+    /// The caps on bans.
+    fn limits(&self) -> BTreeMap<String, Limit> {
+        let limit = |one: CapUse| Limit {
+            used: one.used as u64,
+            capacity: one.limit as u64,
+            refused: one.tally.refused,
+            evicted: one.tally.evicted,
+            reached: one.tally.reached,
+        };
+        self.engine.caps(clock::now()).map(|one| (one.cap.to_string(), limit(one))).collect()
     }
 
     fn kernel(&self) -> Kernel {

@@ -8,8 +8,9 @@ use tracing::warn;
 
 use super::StartError;
 use crate::config::{Config, Conntrack, Family, Mode};
+use crate::decide::Place;
 use crate::enforce::{
-    Change, DryRun, Enforcer, Half, Held, InstallError, Kernel, Noticed, Outcome, Place, Settings, Watch,
+    Change, DryRun, Enforcer, Half, Held, InstallError, Kernel, Noticed, Outcome, Settings, Watch,
 };
 use crate::host::HostFacts;
 use crate::setup;

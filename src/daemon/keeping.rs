@@ -17,7 +17,8 @@ use tracing::{info, warn};
 use self::patience::Patience;
 use super::backend::Backend;
 use super::{Daemon, clock};
-use crate::enforce::{Change, Half, Held, Interference, Noticed, Place, Watch};
+use crate::decide::Place;
+use crate::enforce::{Change, Half, Held, Interference, Noticed, Watch};
 use crate::report::text::count;
 
 /// Bans put back between two rounds of packets: some 5 ms' worth, as long as packets may wait.
@@ -161,7 +162,7 @@ impl Daemon {
                     "{by} has deleted {} from the table: lifted",
                     count(targets.len() as u64, "ban", "bans")
                 );
-                let bans = targets.into_iter().map(|target| (place.measure(), target));
+                let bans = targets.into_iter().map(|target| (place.measure, target));
                 self.engine.unbanned_in_kernel(bans, clock::now(), &mut self.actions);
             }
         }

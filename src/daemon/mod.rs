@@ -481,8 +481,9 @@ impl Daemon {
             return Err("the control socket or the table changed; restart for that".to_owned());
         }
         let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
-        let rebuild_backend =
-            (new.config.mode, &new.config.nftables) != (old.config.mode, &old.config.nftables);
+        // The size of the sets follows `ban.max`.
+        let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
+            != (old.config.mode, &old.config.nftables, old.config.ban.max);
         let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
         if replace_captures {
             self.captures

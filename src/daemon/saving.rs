@@ -91,11 +91,15 @@ impl Saving {
                 None => changes.over.push(target),
             }
             // What was before this boot is known to the second on the disk alone.
-            let repetition = engine.ledger().repetition(target).filter(|(_, last)| !last.is_zero());
-            changes.repetitions.extend(repetition.map(|(times, last)| {
-                let last = Wall(before(now, now.boot.saturating_sub(last)));
-                Repetition { target, times, last }
-            }));
+            for validated in [false, true] {
+                let repetition = engine.ledger().repetition(target, validated);
+                changes.repetitions.extend(repetition.filter(|(_, last)| !last.is_zero()).map(
+                    |(times, last)| {
+                        let last = Wall(before(now, now.boot.saturating_sub(last)));
+                        Repetition { target, validated, times, last }
+                    },
+                ));
+            }
         }
         changes
     }
@@ -121,7 +125,8 @@ impl Daemon {
             Duration::from_micros(age) < forget
         };
         let known = repetitions.into_iter().filter(fresh);
-        self.engine.recall_repetitions(known.map(|it| (it.target, it.times, boot_time(it.last, now))));
+        self.engine
+            .recall_repetitions(known.map(|it| (it.target, it.validated, it.times, boot_time(it.last, now))));
         let rebooted = bans.iter().any(|(_, same_boot)| !same_boot);
         let saved: HashSet<IpNet> = bans.iter().map(|(ban, _)| ban.target).collect();
         let standing: Vec<Standing> =

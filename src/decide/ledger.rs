@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Measure;
+use super::owed::{Owed, pause};
+use super::{MANUAL, Measure, Place};
 use crate::event::IncidentId;
 use crate::time::Stamp;
 
@@ -69,9 +70,63 @@ impl Standing {
         }
     }
 
+    /// Whether a person decided.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        self.rule == MANUAL && self.incident.is_none()
+    }
+
+    fn grade(&self) -> Grade {
+        match (self.is_manual(), self.validated) {
+            (true, _) => Grade::Manual,
+            (_, true) => Grade::Validated,
+            (_, false) => Grade::Spoofable,
+        }
+    }
+
     /// Who gives way first: spoofable before validated, few repetitions before many, short remaining before long.
-    fn rank(&self) -> (bool, u32, Duration, IpNet) {
-        (self.validated, self.before, self.until().unwrap_or(Duration::MAX), self.target)
+    fn rank(&self) -> Rank {
+        (self.grade(), self.before, self.until().unwrap_or(Duration::MAX), self.target)
+    }
+}
+
+/// What a ban rests on. A person's decision gives way to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    Spoofable,
+    Validated,
+    Manual,
+}
+
+type Rank = (Grade, u32, Duration, IpNet);
+
+/// Bans that share a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All there are.
+    All,
+    /// Those of one set.
+    Set(Place),
+}
+
+/// The bans of a scope in the order in which they give way.
+#[derive(Debug, Default)]
+struct Order {
+    ranks: BTreeSet<Rank>,
+    spoofable: usize,
+}
+
+impl Order {
+    fn insert(&mut self, rank: Rank) {
+        if self.ranks.insert(rank) && rank.0 == Grade::Spoofable {
+            self.spoofable += 1;
+        }
+    }
+
+    fn remove(&mut self, rank: &Rank) {
+        if self.ranks.remove(rank) && rank.0 == Grade::Spoofable {
+            self.spoofable -= 1;
+        }
     }
 }
 
@@ -82,28 +137,33 @@ pub enum Deed {
     Expired(Standing),
     /// The kernel is to be asked again.
     Retry(Standing),
+    /// The kernel is to be asked again to lift what stands no more.
+    Lift(IpNet, Measure),
 }
-
-/// Between tries at what the kernel refused, doubling.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// All bans, at most one a target.
 #[derive(Debug, Default)]
 pub struct Ledger {
     bans: HashMap<IpNet, Standing>,
     due: BTreeSet<(Duration, IpNet)>,
-    ranks: BTreeSet<(bool, u32, Duration, IpNet)>,
-    /// How often a target has been banned, and when last (boot time).
-    history: HashMap<IpNet, (u32, Duration)>,
+    order: Order,
+    /// The same for each set.
+    sets: HashMap<Place, Order>,
+    owed: Owed,
+    /// How often a target has been banned on validated evidence, or not, and when last (boot time). Apart, because
+    /// forged scans must not make a proven offence look like a repeated one.
+    history: HashMap<(IpNet, bool), (u32, Duration)>,
     /// The same, in the order in which it is forgotten.
-    forgettable: BTreeSet<(u32, Duration, IpNet)>,
+    forgettable: BTreeSet<(bool, u32, Duration, IpNet)>,
     /// Whose ban has changed since somebody took it; none where nobody does.
     changed: Option<BTreeSet<IpNet>>,
 }
 
 /// How many targets' repetitions are remembered; beyond that those with the fewest are forgotten, the oldest first.
 const MAX_HISTORY: usize = 200_000;
+
+/// The lengths that an IPv6 source of validated evidence widens to, one after another.
+pub const WIDENED: [u8; 3] = [64, 56, 48];
 
 impl Ledger {
     /// The ban of exactly this target.
@@ -138,19 +198,42 @@ impl Ledger {
         self.bans.is_empty()
     }
 
-    /// How often `target` has been banned before, if not longer than `forget` ago.
+    /// How many there are in a scope: all, or those on spoofable evidence.
     #[must_use]
-    pub fn before(&self, target: IpNet, now: Stamp, forget: Duration) -> u32 {
-        match self.history.get(&target) {
+    pub fn count(&self, scope: Scope, spoofable: bool) -> usize {
+        let Some(order) = self.order_of(scope) else { return 0 };
+        if spoofable { order.spoofable } else { order.ranks.len() }
+    }
+
+    fn order_of(&self, scope: Scope) -> Option<&Order> {
+        match scope {
+            Scope::All => Some(&self.order),
+            Scope::Set(place) => self.sets.get(&place),
+        }
+    }
+
+    /// How often `target` has been banned before, if not longer than `forget` ago: for what follows from `validated`
+    /// evidence on such evidence alone, else on any. Bans of the prefixes that it widens to are its own.
+    #[must_use]
+    pub fn before(&self, target: IpNet, validated: bool, now: Stamp, forget: Duration) -> u32 {
+        let of = |target: IpNet, kind: bool| match self.history.get(&(target, kind)) {
             Some((times, last)) if now.boot.saturating_sub(*last) < forget => *times,
             _ => 0,
-        }
+        };
+        let widened = WIDENED.into_iter().filter(|_| matches!(target, IpNet::V6(_)));
+        let widened = widened.filter(|length| *length < target.prefix_len());
+        let wider = widened.filter_map(|length| Some(IpNet::new(target.addr(), length).ok()?.trunc()));
+        let kinds: &[bool] = if validated { &[true] } else { &[true, false] };
+        let times = wider.chain([target]).flat_map(|target| kinds.iter().map(move |kind| of(target, *kind)));
+        times.max().unwrap_or_default()
     }
 
     /// Enters a ban, in place of an earlier one of the same target.
     pub fn enter(&mut self, standing: Standing) {
         self.remove(standing.target);
-        self.remember(standing.target, standing.before.saturating_add(1), standing.since.boot);
+        let Standing { target, validated, before, since, .. } = standing;
+        self.remember(target, validated, before.saturating_add(1), since.boot);
+        self.owed.take(standing.target, standing.measure);
         self.index(&standing, true);
         self.bans.insert(standing.target, standing);
     }
@@ -162,22 +245,39 @@ impl Ledger {
         Some(standing)
     }
 
-    /// Forgets how often `target` was banned.
-    fn forget(&mut self, target: IpNet) {
-        if let Some((times, last)) = self.history.remove(&target) {
-            self.forgettable.remove(&(times, last, target));
-        }
+    /// Puts back what was just taken out.
+    pub fn put_back(&mut self, standing: Standing) {
+        self.index(&standing, true);
+        self.bans.insert(standing.target, standing);
     }
 
-    fn remember(&mut self, target: IpNet, times: u32, last: Duration) {
-        self.forget(target);
-        if self.history.len() >= MAX_HISTORY
-            && let Some((_, _, least)) = self.forgettable.pop_first()
-        {
-            self.history.remove(&least);
+    fn remember(&mut self, target: IpNet, validated: bool, times: u32, last: Duration) {
+        if let Some((times, last)) = self.history.remove(&(target, validated)) {
+            self.forgettable.remove(&(validated, times, last, target));
         }
-        self.history.insert(target, (times, last));
-        self.forgettable.insert((times, last, target));
+        if self.history.len() >= MAX_HISTORY
+            && let Some((kind, _, _, least)) = self.forgettable.pop_first()
+        {
+            self.history.remove(&(least, kind));
+        }
+        self.history.insert((target, validated), (times, last));
+        self.forgettable.insert((validated, times, last, target));
+    }
+
+    /// Records that the kernel refused to lift what is to go: it is asked again until it has.
+    pub fn owe(&mut self, target: IpNet, measure: Measure, now: Stamp) {
+        self.owed.refused(target, measure, now.boot);
+    }
+
+    /// Records that the kernel has lifted it.
+    pub fn lifted(&mut self, target: IpNet, measure: Measure) {
+        self.owed.take(target, measure);
+    }
+
+    /// Whether the kernel may hold it only because it has refused to lift it.
+    #[must_use]
+    pub fn is_owed(&self, target: IpNet, measure: Measure) -> bool {
+        self.owed.contains(target, measure)
     }
 
     /// Records that the kernel holds the ban. Returns it if that is news.
@@ -187,27 +287,29 @@ impl Ledger {
         (before != State::Held).then(|| self.bans.get(&target)).flatten()
     }
 
-    /// Records that the kernel refused the ban, and when to ask again.
-    pub fn refuse(&mut self, target: IpNet, measure: Measure, errno: i32, now: Stamp) {
-        let Some(standing) = self.bans.get(&target).filter(|standing| standing.measure == measure) else {
-            return;
-        };
+    /// Records that the kernel refused the ban, and when to ask again. Returns it if it is the first time.
+    pub fn refuse(&mut self, target: IpNet, measure: Measure, errno: i32, now: Stamp) -> Option<&Standing> {
+        let standing = self.bans.get(&target).filter(|standing| standing.measure == measure)?;
         let tries = match standing.state {
             State::Refused { tries, .. } => tries.saturating_add(1),
             State::Asked | State::Held => 1,
         };
-        let wait = FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1).min(6)).min(LONGEST_RETRY);
-        self.set_state(target, State::Refused { errno, tries, again: now.boot.saturating_add(wait) });
+        self.set_state(target, State::Refused { errno, tries, again: now.boot.saturating_add(pause(tries)) });
+        if tries == 1 { self.bans.get(&target) } else { None }
     }
 
     /// Boot time of the next deed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        [due, self.owed.next_deadline()].into_iter().flatten().min()
     }
 
     /// What is due by `now`, one at a time, oldest first.
     pub fn next_deed(&mut self, now: Stamp) -> Option<Deed> {
+        if let Some((target, measure)) = self.owed.next(now.boot) {
+            return Some(Deed::Lift(target, measure));
+        }
         let &(at, target) = self.due.first()?;
         if at > now.boot {
             return None;
@@ -219,12 +321,18 @@ impl Ledger {
         self.bans.get(&target).cloned().map(Deed::Retry)
     }
 
-    /// Takes out the ban that gives way first, if it ranks below `newcomer`.
-    pub fn give_way(&mut self, newcomer: &Standing) -> Option<Standing> {
-        let first = self.ranks.first()?;
-        let (validated, before, _, target) = *first;
-        // Remaining time does not shield what stands: else a full ledger of long bans would refuse every newcomer.
-        ((validated, before) <= (newcomer.validated, newcomer.before)).then(|| self.remove(target)).flatten()
+    /// Takes out the ban of a scope that gives way first, if it ranks no higher than `newcomer`. With `held`, of those
+    /// that the kernel holds.
+    pub fn give_way(&mut self, scope: Scope, newcomer: &Standing, held: bool) -> Option<Standing> {
+        let most = (newcomer.grade(), newcomer.before);
+        let ranks = self.order_of(scope)?.ranks.iter();
+        let is_held = |target: &IpNet| self.bans.get(target).is_some_and(|ban| ban.state == State::Held);
+        let target = ranks
+            // Remaining time does not shield what stands: else a full ledger of long bans would refuse every newcomer.
+            .take_while(|(grade, before, ..)| *grade != Grade::Manual && (*grade, *before) <= most)
+            .map(|(.., target)| *target)
+            .find(|target| *target != newcomer.target && (!held || is_held(target)))?;
+        self.remove(target)
     }
 
     fn set_state(&mut self, target: IpNet, state: State) {
@@ -246,11 +354,14 @@ impl Ledger {
         self.mark([standing.target]);
         let rank = standing.rank();
         let due = standing.due().filter(|due| *due != Duration::MAX).map(|due| (due, standing.target));
+        let set = self.sets.entry(Place::of(standing.measure, standing.target)).or_default();
         if present {
-            self.ranks.insert(rank);
+            self.order.insert(rank);
+            set.insert(rank);
             self.due.extend(due);
         } else {
-            self.ranks.remove(&rank);
+            self.order.remove(&rank);
+            set.remove(&rank);
             due.map(|due| self.due.remove(&due));
         }
     }
@@ -268,7 +379,7 @@ mod tests {
         let at = |seconds| Stamp { boot: Duration::from_secs(seconds), wall_us: 0 };
         let ban = |ledger: &mut Ledger, address: u32, now: Stamp| {
             let target = IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(address)));
-            let before = ledger.before(target, now, forget);
+            let before = ledger.before(target, false, now, forget);
             ledger.enter(Standing {
                 target,
                 measure: Measure::Restrict,
@@ -282,7 +393,7 @@ mod tests {
                 state: State::Held,
             });
             ledger.remove(target);
-            ledger.before(target, now, forget)
+            ledger.before(target, false, now, forget)
         };
         assert_eq!((ban(&mut ledger, 1, at(1)), ban(&mut ledger, 1, at(2))), (1, 2));
         for forged in 0..u32::try_from(MAX_HISTORY).unwrap() + 10 {

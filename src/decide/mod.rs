@@ -1,6 +1,9 @@
 //! What follows from an incident: who may be acted against, how, and for how long.
 
+mod caps;
 mod ledger;
+mod owed;
+mod place;
 
 use std::time::Duration;
 
@@ -9,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::AddressSet;
 
-pub use self::ledger::{Deed, Ledger, Standing, State};
+pub use self::caps::{Cap, Caps, Tally, spoofable_share};
+pub use self::ledger::{Deed, Ledger, Scope, Standing, State, WIDENED};
+pub use self::place::{MAX_PREFIXES, Place};
 
 /// How well an incident's source address is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,11 +70,21 @@ pub struct Policy {
     pub times: Vec<Duration>,
     /// After this long without a ban a source is a first offender again.
     pub forget: Duration,
-    /// How many bans there may be at once.
+    /// How many bans there may be at once; of spoofable evidence [`spoofable_share`].
     pub max: usize,
+    /// How many bans of validated evidence there may be within a minute, and apart from them [`spoofable_share`] of
+    /// spoofable evidence.
+    pub per_minute: usize,
+    /// The prefix length that is banned for an IPv6 source. Shorter than 64 for validated evidence alone.
+    pub ipv6_prefix: u8,
+    /// Whether a prefix whose members scan together is answered as a whole, and not those members.
+    pub whole_prefix: bool,
     /// Whether the kernel side of [`Response::Restrict`] exists (it needs conntrack).
     pub restrict_available: bool,
 }
+
+/// The rule of a ban that a person made.
+pub const MANUAL: &str = "manual";
 
 /// The longest timeout that spoofable evidence leads to.
 pub const SPOOFABLE_LIMIT: Duration = Duration::from_secs(3600);
@@ -83,6 +98,9 @@ impl Default for Policy {
             times: [600, HOUR, 24 * HOUR, 7 * 24 * HOUR].map(Duration::from_secs).to_vec(),
             forget: Duration::from_secs(30 * 24 * HOUR),
             max: 100_000,
+            per_minute: 10_000,
+            ipv6_prefix: 64,
+            whole_prefix: false,
             restrict_available: true,
         }
     }
@@ -124,6 +142,8 @@ pub struct Shield {
     pub protected: AddressSet,
     /// The administrator's allowlist.
     pub allow: AddressSet,
+    /// Prefixes of several owners: our links, NAT64. What lies in them is acted against, and no wider prefix.
+    pub shared: AddressSet,
 }
 
 /// Why a target may not be acted against.
@@ -160,5 +180,11 @@ impl Shield {
         } else {
             self.allow.intersects(target).then_some(Shielded::Allowed)
         }
+    }
+
+    /// Whether all of `prefix` may be acted against for what one source in it did.
+    #[must_use]
+    pub fn leaves(&self, prefix: IpNet) -> bool {
+        self.covers(prefix).is_none() && !self.shared.intersects(prefix)
     }
 }

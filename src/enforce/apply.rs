@@ -14,13 +14,12 @@ use ipnet::IpNet;
 
 use super::expression::Counts;
 use super::kernel::{ELEMENTS, Kernel};
-use super::layout::Place;
 use super::message::{self, Element, Key};
 use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
-use crate::decide::Measure;
+use crate::decide::{Measure, Place};
 use crate::netlink::{Batch, Header, Message, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
@@ -215,7 +214,11 @@ impl Kernel {
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
         let answers = if lost.is_none() { self.ask(changes, &stages) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
-            *stage = stage.knowing(change.place(), answers);
+            let place = change.place();
+            *stage = stage.knowing(place, answers);
+            if *stage == Stage::Add && place.prefix {
+                self.covered.forget(place, change.target());
+            }
         }
         let mut reinstalled = false;
         loop {

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use super::expression::Counts;
 use super::kernel::Kernel;
-use super::layout::Place;
-use super::message::{self, Element, Key};
+use super::message::{self, Element, Key, Read};
 use super::stretches::{self, Entry, Stretch};
 use super::transaction::Transaction;
 use super::uapi::*;
 use super::{Change, Outcome};
+use crate::decide::Place;
 
 /// How often what the kernel holds is read and rearranged: elements that expire just then overtake one after another.
 const ATTEMPTS: usize = 5;
@@ -49,22 +50,62 @@ impl Kernel {
 
     fn rearrange_once(&mut self, place: Place, changes: &[&Change]) -> Result<(), i32> {
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let own = self.stretches(place.set()).map_err(errno)?;
+        let own = Found::of(self.interval_elements(place.set()).map_err(errno)?);
         let beside = match place.rate_set() {
-            Some(rate) => self.stretches(rate).map_err(errno)?,
-            None => Vec::new(),
+            Some(rate) => Found::of(self.interval_elements(rate).map_err(errno)?),
+            None => Found::default(),
         };
-        let plan = Plan::new(&own, changes);
-        let most = own.len() + beside.len() + 2 * plan.shares.len();
+        let now = Instant::now();
+        let covered = self.covered.entries(place, &own.stretches, now);
+        // What they had counted is theirs again when they come back.
+        let mut carried = covered.iter().map(|entry| (entry.target, entry.counts)).collect();
+        let plan = Plan::new(&own.stretches, covered, changes);
+        let most = own.messages() + beside.messages() + 2 * plan.shares.len();
         let mut transaction =
             Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
         let table = self.settings.table.as_str();
-        let mut carried = BTreeMap::new();
         if let Some(rate) = place.rate_set() {
             plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
         }
         plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
-        transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())
+        transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())?;
+        self.covered.replace(place, plan.covered(&carried), now);
+        Ok(())
+    }
+}
+
+/// What an interval set holds.
+#[derive(Default)]
+struct Found {
+    stretches: Vec<Stretch>,
+    stale_ends: Vec<IpAddr>,
+}
+
+impl Found {
+    fn of(elements: Vec<Read>) -> Self {
+        Self { stale_ends: stretches::stale_ends(&elements), stretches: stretches::pair(elements) }
+    }
+
+    /// The most messages it takes to make room.
+    const fn messages(&self) -> usize {
+        self.stretches.len() + 2 * self.stale_ends.len()
+    }
+
+    /// Has the kernel collect what has expired. A stale end beneath a new one is an overlap to the kernel (EEXIST), and
+    /// while it refuses it does not collect. Only adding a start within an expired interval collects that interval
+    /// (`__nft_rbtree_insert` in net/netfilter/nft_set_rbtree.c), so its last address is added and deleted.
+    fn collect(&self, transaction: &mut Transaction<()>, table: &str, set: &str) {
+        for end in &self.stale_ends {
+            let Some(last) = stretches::before(*end) else { continue };
+            let key = Key::Stretch(last, last);
+            let element = Element { key, timeout: None, comment: "", target_length: None, counts: None };
+            transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
+                message::elements(m, table, set, |list| element.write(list));
+            });
+            transaction.push((), NFT_MSG_DELSETELEM, 0, |m| {
+                message::elements(m, table, set, |list| key.write(list));
+            });
+        }
     }
 }
 
@@ -78,8 +119,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(own: &[Stretch], changes: &[&Change]) -> Self {
+    /// From what a set holds, the targets that are covered there, and what is to change.
+    fn new(own: &[Stretch], covered: Vec<Entry>, changes: &[&Change]) -> Self {
         let mut entries = stretches::entries(own);
+        for entry in covered {
+            entries.entry(entry.target).or_insert(entry);
+        }
         let mut put = BTreeSet::new();
         for change in changes {
             let target = change.target();
@@ -111,11 +156,13 @@ impl Plan {
         &self,
         transaction: &mut Transaction<()>,
         (table, set): (&str, &str),
-        found: &[Stretch],
+        found: &Found,
         carried: &mut BTreeMap<IpNet, Counts>,
         carries: bool,
     ) {
-        let (kept, deleted): (Vec<_>, Vec<_>) = found.iter().partition(|stretch| self.keeps(stretch));
+        found.collect(transaction, table, set);
+        let (kept, deleted): (Vec<_>, Vec<_>) =
+            found.stretches.iter().partition(|stretch| self.keeps(stretch));
         let kept: BTreeSet<IpAddr> = kept.into_iter().map(|stretch| stretch.first).collect();
         for stretch in deleted {
             transaction.push((), NFT_MSG_DELSETELEM, 0, |m| {
@@ -141,6 +188,16 @@ impl Plan {
                 message::elements(m, table, set, |list| element.write(list));
             });
         }
+    }
+
+    /// The targets that own no stretch, each with its counts in `carried`.
+    fn covered(&self, carried: &BTreeMap<IpNet, Counts>) -> impl Iterator<Item = Entry> {
+        let owners: BTreeSet<usize> = self.shares.values().copied().collect();
+        let entries = self.entries.iter().enumerate();
+        entries.filter(move |(index, _)| !owners.contains(index)).map(|(_, entry)| Entry {
+            counts: carried.get(&entry.target).copied().unwrap_or_default(),
+            ..entry.clone()
+        })
     }
 
     /// Whether a stretch stays as it is.

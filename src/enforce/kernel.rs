@@ -5,19 +5,21 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::covered::Covered;
 use super::expression::Counts;
-use super::layout::{self, Chain, PROTECT4, PROTECT6, Place, RESTRICT, SERVICES, Set};
+use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set};
 use super::message::{self, Key, Read};
 use super::socket::Connection;
-use super::stretches::{self, Stretch};
+use super::stretches;
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::watch::{Noticed, Watch};
 use super::{Change, Enforcer, Held, Outcome};
-use crate::decide::Measure;
+use crate::decide::{Measure, Place};
 
 /// Elements in one message: all of them are one attribute, whose length has 16 bits.
 pub(super) const ELEMENTS: usize = 256;
@@ -91,11 +93,14 @@ impl fmt::Display for Part {
 
 /// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this.
 ///
-/// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered.
+/// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered,
+/// but for prefixes that others cover.
 /// A full set is [`Outcome::Refused`] with ENFILE, and an expensive one (10 to 20 ms): keep a count, and stay below.
 pub struct Kernel {
     pub(super) connection: Connection,
     pub(super) settings: Settings,
+    /// Targets that stand without an element of their own.
+    pub(super) covered: Covered,
     reinstalled: u64,
     /// The places one of whose sets the latest set-up has made.
     made: Vec<Place>,
@@ -116,6 +121,7 @@ impl Kernel {
         Ok(Self {
             connection: Connection::open()?,
             settings: settings.clone(),
+            covered: Covered::default(),
             reinstalled: 0,
             made: Vec::new(),
         })
@@ -405,8 +411,8 @@ impl Kernel {
     }
 
     /// The elements of an interval set; none when there is no such set.
-    pub(super) fn stretches(&mut self, set: &str) -> io::Result<Vec<Stretch>> {
-        none_if_missing(self.elements(set)).map(stretches::pair)
+    pub(super) fn interval_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
+        none_if_missing(self.elements(set))
     }
 
     fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
@@ -437,20 +443,23 @@ impl Kernel {
             Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
             None => BTreeMap::new(),
         };
-        held.extend(stretches::entries(&stretches::pair(self.elements(place.set())?)).into_values().map(
-            |entry| {
-                let mut counts = entry.counts;
-                counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
-                Held {
-                    measure: place.measure,
-                    target: entry.target,
-                    expires: entry.expires,
-                    packets: counts.packets,
-                    bytes: counts.bytes,
-                    comment: entry.comment,
-                }
-            },
-        ));
+        let own = stretches::pair(self.elements(place.set())?);
+        let mut entries = stretches::entries(&own);
+        for covered in self.covered.entries(place, &own, Instant::now()) {
+            entries.entry(covered.target).or_insert(covered);
+        }
+        held.extend(entries.into_values().map(|entry| {
+            let mut counts = entry.counts;
+            counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
+            Held {
+                measure: place.measure,
+                target: entry.target,
+                expires: entry.expires,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                comment: entry.comment,
+            }
+        }));
         Ok(())
     }
 }

@@ -11,15 +11,15 @@ use ipnet::IpNet;
 
 use super::expression::{Counts, Expression};
 use super::uapi::*;
-use crate::decide::Measure;
+use crate::decide::{MAX_PREFIXES, Measure, Place};
 
 /// New conversations with published services that a restricted source may begin, a second.
 pub(super) const NEW_RATE: u64 = 20;
 /// And how many at once: a browser opens about six connections per host name, a page has several of them.
 pub(super) const NEW_BURST: u32 = 40;
-/// At most so many elements in each of the interval sets: their cost per commit grows with their length (a prefix is
-/// two elements, its start and its end).
-const INTERVALS: u32 = 2 * 4096;
+/// At most so many elements in each of the interval sets: their cost per commit grows with their length. A stretch is
+/// two elements, its start and its end, and overlapping prefixes are at most two stretches each less one.
+const INTERVALS: u32 = 4 * MAX_PREFIXES;
 
 /// What a set is keyed by: the type's number in nft's own table of types, and its octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,15 +71,6 @@ pub(super) struct Set {
     pub(super) expressions: Vec<Expression>,
 }
 
-/// Where a target's element goes: a set, and for restricted sources the one of rate limits beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    pub(super) measure: Measure,
-    pub(super) ipv6: bool,
-    /// In the interval set for all but the usual length (IPv4 /32, IPv6 /64).
-    pub(super) prefix: bool,
-}
-
 impl Place {
     pub(super) const ALL: [Self; 8] = {
         const fn place(measure: Measure, ipv6: bool, prefix: bool) -> Place {
@@ -98,14 +89,8 @@ impl Place {
     };
 
     /// All there can be.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter()
-    }
-
-    /// What is done to those in it.
-    #[must_use]
-    pub const fn measure(self) -> Measure {
-        self.measure
     }
 
     /// The target of a hash set's element.
@@ -113,17 +98,8 @@ impl Place {
         IpNet::new(address, if self.ipv6 { 64 } else { 32 }).ok()
     }
 
-    /// The place of a target.
-    #[must_use]
-    pub fn of(measure: Measure, target: IpNet) -> Self {
-        let (ipv6, usual) = match target {
-            IpNet::V4(_) => (false, 32),
-            IpNet::V6(_) => (true, 64),
-        };
-        Self { measure, ipv6, prefix: target.prefix_len() != usual }
-    }
-
-    pub(super) const fn set(self) -> &'static str {
+    /// The set's name.
+    pub(crate) const fn set(self) -> &'static str {
         match (self.measure, self.ipv6, self.prefix) {
             (Measure::Ban, false, false) => "ban4",
             (Measure::Ban, false, true) => "ban4_prefix",
@@ -152,7 +128,7 @@ impl Place {
         let limit = Expression::LimitOver { rate: NEW_RATE, burst: NEW_BURST };
         let key = if self.ipv6 { KeyType::Ipv6Addr } else { KeyType::Ipv4Addr };
         let (size, flags) = if self.prefix {
-            (size.saturating_mul(2).min(INTERVALS), NFT_SET_TIMEOUT | NFT_SET_INTERVAL)
+            (size.saturating_mul(4).min(INTERVALS), NFT_SET_TIMEOUT | NFT_SET_INTERVAL)
         } else {
             (size, NFT_SET_TIMEOUT)
         };

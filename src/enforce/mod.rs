@@ -5,6 +5,7 @@
 
 mod apply;
 mod arrange;
+mod covered;
 mod dry_run;
 mod expression;
 mod kernel;
@@ -23,7 +24,6 @@ use ipnet::IpNet;
 pub use self::apply::Half;
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
-pub use self::layout::Place;
 pub use self::watch::{Interference, Noticed, Watch};
 use crate::decide::Measure;
 

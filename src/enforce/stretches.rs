@@ -35,6 +35,22 @@ pub(super) struct Entry {
     pub(super) comment: String,
 }
 
+/// The ends whose starts have expired, which the kernel does not tell any more and has not collected yet.
+pub(super) fn stale_ends(elements: &[Read]) -> Vec<IpAddr> {
+    let mut order: Vec<(IpAddr, bool)> =
+        elements.iter().map(|element| (element.address, !element.is_end)).collect();
+    order.sort_unstable();
+    let mut open = false;
+    let mut stale = Vec::new();
+    for (address, is_start) in order {
+        if !is_start && !open {
+            stale.push(address);
+        }
+        open = is_start;
+    }
+    stale
+}
+
 /// Puts starts and ends of intervals together.
 pub(super) fn pair(mut elements: Vec<Read>) -> Vec<Stretch> {
     // An interval's end may be the start of the next.
@@ -86,6 +102,21 @@ pub(super) fn entries(stretches: &[Stretch]) -> BTreeMap<IpNet, Entry> {
         }
     }
     entries
+}
+
+/// Whether stretches, in the order of their addresses, hold every address of `target`.
+pub(super) fn cover(stretches: &[Stretch], target: IpNet) -> bool {
+    let mut next = target.network();
+    for stretch in stretches.iter().skip_while(|stretch| stretch.last < target.network()) {
+        if stretch.first > next {
+            return false;
+        }
+        match after(stretch.last) {
+            Some(after) if stretch.last < target.broadcast() => next = after,
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// Shares the addresses out: stretches (first, last, index of the target) that do not overlap.
@@ -144,7 +175,8 @@ fn outlasts(one: Option<Duration>, other: Option<Duration>) -> bool {
     other.is_some_and(|other| one.is_none_or(|one| one > other))
 }
 
-fn before(address: IpAddr) -> Option<IpAddr> {
+/// The address before this one, if there is one.
+pub(super) fn before(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(address) => address.to_bits().checked_sub(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
         IpAddr::V6(address) => address.to_bits().checked_sub(1).map(|bits| Ipv6Addr::from_bits(bits).into()),

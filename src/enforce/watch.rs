@@ -12,10 +12,11 @@ use ipnet::IpNet;
 use mnl::Bus;
 use rustix::net::sockopt;
 
-use super::layout::{self, Place, RESTRICT};
+use super::layout::{self, RESTRICT};
 use super::message::{self, Read};
 use super::socket::nft;
 use super::uapi::*;
+use crate::decide::Place;
 use crate::netlink::{Attribute, Message, Messages, Socket};
 
 /// A flush of 100,000 elements is told in 30 MiB, as the kernel accounts it.

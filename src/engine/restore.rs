@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Action, Engine, TICK, end_of, lift, put};
-use crate::decide::{Measure, Standing, State};
-use crate::enforce::{Change, Held, Place};
+use super::bans::{TICK, end_of, lift, put};
+use super::{Action, Engine};
+use crate::decide::{Measure, Place, Standing, State};
+use crate::enforce::{Change, Held};
 use crate::event::BanEndReason;
 use crate::time::Stamp;
 
@@ -93,10 +94,11 @@ impl Engine {
         if many.is_empty() { Vec::new() } else { self.standing_in(flushed) }
     }
 
-    /// Takes back, at the start, the repetitions that an earlier process knew: how often, and when last (boot time).
-    pub fn recall_repetitions(&mut self, repetitions: impl Iterator<Item = (IpNet, u32, Duration)>) {
-        for (target, times, last) in repetitions {
-            self.ledger.recall(target, times, last);
+    /// Takes back, at the start, the repetitions that an earlier process knew: on which kind of evidence, how often, and when
+    /// last (boot time).
+    pub fn recall_repetitions(&mut self, repetitions: impl Iterator<Item = (IpNet, bool, u32, Duration)>) {
+        for (target, validated, times, last) in repetitions {
+            self.ledger.recall(target, validated, times, last);
         }
     }
 
@@ -125,6 +127,20 @@ impl Engine {
         }
         let mut lost = self.lost(held, |place| !made(place), now);
         lost.extend(self.standing_in(made));
+        // A prefix that another one covers has no element, and nobody can have deleted it.
+        let prefixes: Vec<_> =
+            held.iter().map(|held| (Place::of(held.measure, held.target), held.target)).collect();
+        let prefixes: Vec<_> = prefixes.into_iter().filter(|(place, _)| place.prefix).collect();
+        let covers = |ban: &Standing, (place, target): (Place, IpNet)| {
+            place == ban.place() && target.contains(&ban.target) && target != ban.target
+        };
+        let covered = self.ledger.iter().filter(|ban| {
+            ban.place().prefix
+                && !in_kernel.contains_key(&(ban.target, ban.measure))
+                && prefixes.iter().any(|prefix| covers(ban, *prefix))
+        });
+        let covered = covered.map(|ban| ban.target);
+        lost.extend(covered.collect::<Vec<_>>());
         let spared = lost.iter().copied().collect();
         self.reconcile_in(held, |_| true, &spared, now, actions);
         lost

@@ -31,9 +31,11 @@ pub(super) const TABLES: &str = "
         until_boot_us INTEGER
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE repetition (
-        target TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        validated INTEGER NOT NULL,
         times INTEGER NOT NULL,
-        last_us INTEGER NOT NULL
+        last_us INTEGER NOT NULL,
+        PRIMARY KEY (target, validated)
     ) STRICT, WITHOUT ROWID;
 ";
 
@@ -74,11 +76,13 @@ pub struct End {
     pub boot: Duration,
 }
 
-/// How often a target has been banned.
+/// How often a target has been banned on one kind of evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repetition {
     /// Whom.
     pub target: IpNet,
+    /// Whether on validated evidence.
+    pub validated: bool,
     /// How often.
     pub times: u32,
     /// When last, by the wall clock.
@@ -195,13 +199,15 @@ impl Store {
                 None => kept.unreadable += 1,
             }
         }
-        let mut repetitions = self.connection.prepare("SELECT target, times, last_us FROM repetition")?;
+        let mut repetitions =
+            self.connection.prepare("SELECT target, times, last_us, validated FROM repetition")?;
         let mut rows = repetitions.query([])?;
         while let Some(row) = rows.next()? {
             let (target, times) = (target(row, 0)?, u32::try_from(row.get::<_, i64>(1)?).ok());
             match target.zip(times) {
                 Some((target, times)) => {
-                    kept.repetitions.push(Repetition { target, times, last: Wall(row.get(2)?) });
+                    let (last, validated) = (Wall(row.get(2)?), row.get::<_, i64>(3)? == 1);
+                    kept.repetitions.push(Repetition { target, validated, times, last });
                 }
                 None => kept.unreadable += 1,
             }
@@ -253,15 +259,16 @@ fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), StoreEr
             ban.end.map(|end| microseconds(end.boot)),
         ])?;
     }
-    let mut insert = transaction.prepare("INSERT OR REPLACE INTO repetition VALUES (?1, ?2, ?3)")?;
+    let mut insert = transaction.prepare("INSERT OR REPLACE INTO repetition VALUES (?1, ?2, ?3, ?4)")?;
     for repetition in &changes.repetitions {
-        insert.execute(params![repetition.target.to_string(), repetition.times, repetition.last.0])?;
+        let Repetition { target, validated, times, last } = repetition;
+        insert.execute(params![target.to_string(), validated, times, last.0])?;
     }
     if let Some(forgotten) = changes.forgotten {
         transaction.execute("DELETE FROM repetition WHERE last_us < ?1", [forgotten.0])?;
         // Those with the fewest give way, the oldest first, as in memory.
         transaction.execute(
-            "DELETE FROM repetition WHERE target IN (SELECT target FROM repetition ORDER BY times, last_us \
+            "DELETE FROM repetition WHERE (target, validated) IN (SELECT target, validated FROM repetition ORDER BY validated, times, last_us \
              LIMIT max(0, (SELECT count(*) FROM repetition) - ?1))",
             [REPETITIONS],
         )?;

@@ -293,7 +293,12 @@ fn ban(number: u32) -> Ban {
 }
 
 fn bans(many: u32) -> Changes {
-    let repetition = |number| Repetition { target: ban(number).target, times: number, last: Wall(NOW) };
+    let repetition = |number| Repetition {
+        target: ban(number).target,
+        validated: number.is_multiple_of(2),
+        times: number,
+        last: Wall(NOW),
+    };
     Changes {
         boot: "boot".to_owned(),
         bans: (0..many).map(ban).collect(),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::super::bans::{self, left};
-use crate::control::protocol::{Address, BanRow, Capture, Mode, Status};
+use crate::control::protocol::{Address, BanRow, Capture, Limit, Mode, Status};
 use crate::decide::Measure;
 use crate::report::escape::escape;
 use crate::report::json::Incident;
@@ -147,6 +147,14 @@ fn counts(status: &Status, screen: Screen) -> Table {
     }
     row("incidents", format!("{} open, {} since the start", status.open_incidents, status.incidents_total));
     row("bans", format!("{} banned, {} restricted", status.bans.ban, status.bans.restrict));
+    let worth_a_line = |name: &str, limit: &Limit| {
+        let busy = limit.used > limit.capacity / 2 || limit.refused + limit.evicted > 0;
+        name == "bans" || limit.reached || busy
+    };
+    let limits = status.limits.iter().filter(|(name, limit)| worth_a_line(name, limit));
+    for (at, (name, limit)) in limits.enumerate() {
+        row(if at == 0 { "limits" } else { "" }, use_of(name, limit));
+    }
     let kernel = &status.kernel;
     row("kernel", {
         let mut parts = vec![kernel.table.as_deref().map_or("no table".into(), escape).into_owned()];
@@ -161,6 +169,20 @@ fn counts(status: &Status, screen: Screen) -> Table {
         parts.join(", ")
     });
     table
+}
+
+/// How much of a cap on bans is used.
+fn use_of(name: &str, limit: &Limit) -> String {
+    let Limit { used, capacity, refused, evicted, reached } = *limit;
+    let percent = used.saturating_mul(100).checked_div(capacity).unwrap_or(0);
+    let mut line = format!("{} {used} of {capacity} ({percent} %)", escape(name));
+    if reached {
+        line.push_str(", reached");
+    }
+    for (number, what) in [(refused, "refused"), (evicted, "evicted")].into_iter().filter(|(n, _)| *n > 0) {
+        let _ = write!(line, ", {number} {what}");
+    }
+    line
 }
 
 fn incidents(incidents: &[Incident], now: Wall, screen: Screen) -> Table {
@@ -299,6 +321,19 @@ mod tests {
             open_incidents: 2,
             incidents_total: 41,
             bans: BanCounts { ban: 3, restrict: 38 },
+            limits: [
+                ("bans", Limit { used: 41, capacity: 100, refused: 0, evicted: 0, reached: false }),
+                (
+                    "spoofable-bans",
+                    Limit { used: 75, capacity: 75, refused: 4, evicted: 1200, reached: true },
+                ),
+                (
+                    "spoofable-per-minute",
+                    Limit { used: 1, capacity: 7500, refused: 0, evicted: 0, reached: false },
+                ),
+            ]
+            .map(|(name, limit)| (name.to_owned(), limit))
+            .into(),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
                 refused: 1,
@@ -336,6 +371,8 @@ undecoded  tcp header cut off 2
 sources    655 of 65536 (0 %); seen once 98304 of 98304 (100 %, 901696 pushed out)
 incidents  2 open, 41 since the start
 bans       3 banned, 38 restricted
+limits     bans 41 of 100 (41 %)
+           spoofable-bans 75 of 75 (100 %), reached, 4 refused, 1200 evicted
 kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device
 
 Latest incidents

@@ -40,18 +40,19 @@ impl Ledger {
 
     /// Notes everything as changed.
     pub fn mark_all(&mut self) {
-        let all: BTreeSet<IpNet> = self.bans.keys().chain(self.history.keys()).copied().collect();
+        let all: BTreeSet<IpNet> =
+            self.bans.keys().copied().chain(self.history.keys().map(|(target, _)| *target)).collect();
         self.mark(all);
     }
 
-    /// How often `target` was banned, and when last (boot time), if that is remembered.
+    /// How often `target` was banned on validated evidence, or not, and when last (boot time), if that is remembered.
     #[must_use]
-    pub fn repetition(&self, target: IpNet) -> Option<(u32, Duration)> {
-        self.history.get(&target).copied()
+    pub fn repetition(&self, target: IpNet, validated: bool) -> Option<(u32, Duration)> {
+        self.history.get(&(target, validated)).copied()
     }
 
     /// Takes back how often `target` was banned, and when last (boot time; zero for what was before).
-    pub fn recall(&mut self, target: IpNet, times: u32, last: Duration) {
-        self.remember(target, times, last);
+    pub fn recall(&mut self, target: IpNet, validated: bool, times: u32, last: Duration) {
+        self.remember(target, validated, times, last);
     }
 }

@@ -1,6 +1,7 @@
 //! The core with the shipped rules and an enforcer that does, or refuses, what it is told.
 
 mod custom_rules;
+mod limits;
 mod restore;
 
 use std::net::IpAddr;
@@ -10,8 +11,10 @@ use std::time::Duration;
 use super::*;
 use crate::address::never_a_host;
 use crate::config::rules::{SHIPPED, load};
-use crate::decide::Response;
+use crate::decide::{Evidence, Measure, Response, State};
 use crate::detect::class::Ports;
+use crate::enforce::Held;
+use crate::event::Ban;
 use crate::packet::{Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
 
 const SCANNER: &str = "192.0.2.7";
@@ -45,6 +48,10 @@ fn settings() -> Settings {
             nobody: never_a_host().into_iter().collect(),
             protected: [gateway].into_iter().collect(),
             allow: ["198.51.100.0/24".parse().unwrap()].into_iter().collect(),
+            shared: ["2001:db8:aaaa::/64", "64:ff9b::/96"]
+                .map(|net| net.parse().unwrap())
+                .into_iter()
+                .collect(),
         },
     }
 }
@@ -516,7 +523,9 @@ fn a_scan_that_outlives_its_ban_is_banned_again() {
 
 #[test]
 fn a_flood_of_forged_scans_hides_no_other() {
-    let mut world = World::new();
+    let mut unhurried = settings();
+    unhurried.policy.per_minute = 100_000;
+    let mut world = World::with(unhurried);
     for number in 0..8_200_u32 {
         let [_, _, c, d] = number.to_be_bytes();
         (1..=8).for_each(|dport| world.see(syn(&format!("100.64.{c}.{d}"), dport, RAW)));

@@ -1,6 +1,8 @@
 //! What the kernel has lost, told from what somebody lifted.
 
 use super::*;
+use crate::decide::{Place, Standing, State};
+use crate::enforce::Held;
 
 fn ban(world: &mut World, targets: &[&str]) {
     for target in targets {
