@@ -44,22 +44,10 @@ impl Daemon {
 
     /// Asks the kernel first, so that no answer claims what it does not hold.
     fn with_kernel(&mut self, answer: impl FnOnce(&Self, &InKernel) -> Reply) -> Reply {
-        let held = match self.backend.held() {
-            // The whole table is gone: put it back with everything that stands, then look again.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                self.backend.reinstall().and_then(|()| {
-                    self.carry_out();
-                    self.backend.held()
-                })
-            }
-            held => held,
-        };
-        let held = match held {
+        let held = match self.held() {
             Ok(held) => held,
             Err(error) => return kernel_is_silent(&error),
         };
-        self.engine.reconcile(&held, clock::now(), &mut self.actions);
-        self.carry_out();
         let held = held.into_iter().map(|held| ((held.target, held.measure), held)).collect();
         answer(self, &held)
     }

@@ -8,7 +8,10 @@ use tracing::warn;
 
 use super::StartError;
 use crate::config::{Config, Conntrack, Family, Mode};
-use crate::enforce::{Change, DryRun, Enforcer, Held, InstallError, Kernel, Outcome, Redirected, Settings};
+use crate::decide::Place;
+use crate::enforce::{
+    Change, DryRun, Enforcer, Half, Held, InstallError, Kernel, Noticed, Outcome, Redirected, Settings, Watch,
+};
 use crate::host::HostFacts;
 use crate::setup;
 
@@ -80,11 +83,51 @@ impl Backend {
         self.enforcer().held()
     }
 
-    /// Sets up again what somebody has removed, without what it held.
-    pub(super) fn reinstall(&mut self) -> io::Result<()> {
+    /// Puts back a half of what the kernel has lost.
+    pub(super) fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.reinstall().map_err(io::Error::other),
-            Self::DryRun(_) => Ok(()),
+            Self::Kernel(kernel, ..) => kernel.restore(changes, half),
+            Self::DryRun(_) => self.apply(changes),
+        }
+    }
+
+    /// Sets up again what is missing of the table, or all of it if its rules or lists are `altered`. Tells whether it did.
+    pub(super) fn mend(&mut self, altered: bool) -> io::Result<bool> {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.mend(altered).map_err(io::Error::other),
+            Self::DryRun(_) => Ok(false),
+        }
+    }
+
+    /// What is held now in the sets that `wanted` says.
+    pub(super) fn held_in(&mut self, wanted: impl Fn(Place) -> bool) -> io::Result<Vec<Held>> {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.held_in(wanted),
+            Self::DryRun(_) => self.held(),
+        }
+    }
+
+    /// Where no set was found at the start.
+    pub(super) fn made(&self) -> &[Place] {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.made(),
+            Self::DryRun(_) => &[],
+        }
+    }
+
+    /// Hears of what others do to the table; none where there is no table.
+    pub(super) fn watch(&self) -> io::Result<Option<Watch>> {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.watch().map(Some),
+            Self::DryRun(_) => Ok(None),
+        }
+    }
+
+    /// What others have done to the table.
+    pub(super) fn notice(&self, watch: &mut Watch) -> Noticed {
+        match self {
+            Self::Kernel(kernel, ..) => kernel.notice(watch),
+            Self::DryRun(_) => Noticed::default(),
         }
     }
 

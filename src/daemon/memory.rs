@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::Options;
 use crate::detect::memory::{self, Progress};
 use crate::engine::Engine;
+use crate::store::bans::{Changes, Kept};
 use crate::store::keeper::Keeper;
 use crate::store::{self, Opened, Store, StoreError};
 use crate::time::Stamp;
@@ -44,9 +45,15 @@ impl Memory {
     /// Opens the state database and gives `engine` back what an earlier process counted; none where that cannot be, and
     /// none in a dry run, which neither reads nor writes it: another daemon may run beside it, and it is that one's.
     /// Tells what people must hear.
-    pub(super) fn open(options: &Options, engine: &mut Engine, now: Stamp) -> (Option<Self>, Vec<String>) {
+    /// The bans are those of the boot `boot`, and of earlier ones.
+    pub(super) fn open(
+        options: &Options,
+        engine: &mut Engine,
+        boot: &str,
+        now: Stamp,
+    ) -> (Option<Self>, Kept, Vec<String>) {
         if options.dry_run {
-            return (None, Vec::new());
+            return (None, Kept::default(), Vec::new());
         }
         let directory = directory(options, std::env::var_os("STATE_DIRECTORY"));
         let Opened { store, mut alarms } = match Store::open(&directory.join(store::FILE), now.into()) {
@@ -62,17 +69,24 @@ impl Memory {
                 };
                 warn!(
                     "cannot open the state database in {directory}: {error}. A restart will forget what is counted of \
-                     slow scans{remedy}"
+                     slow scans and repetitions, and a reboot the bans{remedy}"
                 );
-                return (None, Vec::new());
+                return (None, Kept::default(), Vec::new());
             }
         };
+        let kept = store.kept(boot).unwrap_or_else(|error| {
+            alarms.push(format!(
+                "cannot read the bans of earlier runs from {}: {error}; those that the kernel holds go on",
+                directory.join(store::FILE).display()
+            ));
+            Kept::default()
+        });
         recall(&store, &directory, engine, now, &mut alarms);
         match Keeper::start(store) {
-            Ok(keeper) => (Some(Self { keeper, save_at: now.boot + EVERY, snapshot: None }), alarms),
+            Ok(keeper) => (Some(Self { keeper, save_at: now.boot + EVERY, snapshot: None }), kept, alarms),
             Err(error) => {
                 warn!("cannot start the thread of the state database, so it stays as it is: {error}");
-                (None, alarms)
+                (None, kept, alarms)
             }
         }
     }
@@ -110,9 +124,19 @@ impl Memory {
         }
     }
 
-    /// Writes what counts at the end.
-    pub(super) fn finish(self, engine: &Engine, now: Stamp) {
-        for alarm in self.keeper.finish(engine.remember(now), now, AT_MOST) {
+    /// Hands over what has changed of the bans; gives it back where there is no room.
+    pub(super) fn keep(&self, changes: Changes, now: Stamp) -> Result<(), Changes> {
+        self.keeper.keep(changes, now)
+    }
+
+    /// Whether bans that were handed over are not saved.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.keeper.is_incomplete()
+    }
+
+    /// Writes what counts at the end, and the last changes of bans.
+    pub(super) fn finish(self, engine: &Engine, bans: Vec<Changes>, now: Stamp) {
+        for alarm in self.keeper.finish(bans, engine.remember(now), now, AT_MOST) {
             warn!("{alarm}");
         }
     }

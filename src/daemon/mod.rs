@@ -8,13 +8,16 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod keeping;
 mod memory;
 mod outbound;
+mod saving;
 mod signals;
 mod texts;
 mod trap;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,8 +26,10 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::keeping::Keeping;
 use self::memory::Memory;
 use self::outbound::Searches;
+use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
 use crate::config::rules::Rules;
@@ -39,6 +44,7 @@ use crate::event::{self, Event};
 use crate::host::{HostFacts, Watch};
 use crate::report::text;
 use crate::setup;
+use crate::store::bans::Kept;
 use crate::time::Stamp;
 use crate::web;
 
@@ -141,11 +147,14 @@ struct Daemon {
     host: HostFacts,
     engine: Engine,
     backend: Backend,
+    keeping: Keeping,
     captures: Captures,
     searches: Searches,
     traps: Traps,
     /// None where there is no state directory, and in a dry run.
     memory: Option<Memory>,
+    /// None while bans are not saved: where nothing is remembered, and while watching only.
+    saving: Option<Saving>,
     watch: Watch,
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
@@ -182,7 +191,9 @@ pub fn run(options: Options) -> Result<(), StartError> {
     daemon.work(&signals);
     notify(&[sd_notify::NotifyState::Stopping]);
     if let Some(memory) = daemon.memory.take() {
-        memory.finish(&daemon.engine, clock::now());
+        let now = clock::now();
+        let bans = daemon.saving.take().map(|mut saving| saving.rest(&mut daemon.engine, now));
+        memory.finish(&daemon.engine, bans.unwrap_or_default(), now);
     }
     match daemon.loaded.config.mode {
         Mode::Enforce => {
@@ -229,29 +240,32 @@ impl Daemon {
         // Before anything leads there.
         let traps = Traps::open(config)?;
         engine.set_trap_rule(&loaded.rules);
-        let mut backend = Backend::open(config, &host)?;
+        let backend = Backend::open(config, &host)?;
+        // Before what is held is read: nothing that others do falls in between.
+        let keeping = Keeping::new(&backend);
         let searches =
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
-        let mut actions = Vec::new();
         let started = clock::now();
+        let mut actions = Vec::new();
         engine.judge_requests(&loaded.web, started, &mut actions);
-        match backend.held() {
-            Ok(held) => engine.reconcile(&held, started, &mut actions),
-            Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
-        }
-        let (memory, alarms) = Memory::open(&options, &mut engine, started);
+        let saving = Saving::new(started);
+        let (memory, kept, alarms) = Memory::open(&options, &mut engine, saving.boot(), started);
+        let enforces = config.mode == Mode::Enforce;
+        let saving = (enforces && memory.is_some()).then_some(saving);
         let mut latest = Latest::default();
         alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
-        Ok(Self {
+        let mut daemon = Self {
             options,
             loaded,
             host,
             engine,
             backend,
+            keeping,
             captures,
             searches,
             traps,
             memory,
+            saving,
             watch,
             inbox,
             refresh_at: None,
@@ -263,7 +277,9 @@ impl Daemon {
             reinstalled: 0,
             latest,
             actions,
-        })
+        };
+        daemon.recall_bans(if enforces { kept } else { Kept::default() });
+        Ok(daemon)
     }
 
     fn announce(&self) {
@@ -297,6 +313,9 @@ impl Daemon {
                     },
                 }
             }
+            if woken.table {
+                self.notice();
+            }
             if woken.packets {
                 self.take_packets();
             }
@@ -325,13 +344,12 @@ impl Daemon {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
         let look_at = self.captures.texts().next_deadline();
-        let due = [self.engine.next_deadline(), self.refresh_at, Some(self.resolvers_at), save_at, look_at]
-            .into_iter()
-            .flatten()
-            .min();
+        let bans_at = self.saving.as_ref().and_then(Saving::next_deadline);
+        let own = [self.keeping.next_deadline(), bans_at, save_at, look_at, self.engine.next_deadline()];
+        let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at)]).flatten().min();
         let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
-        let capture = self.captures.as_fd();
+        let (capture, table) = (self.captures.as_fd(), self.keeping.as_fd());
         let mut fds = vec![
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.inbox, PollFlags::IN),
@@ -343,20 +361,24 @@ impl Daemon {
         fds.extend(texts.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let traps = self.traps.as_fd();
         let captured_at = fds.len();
-        fds.extend(capture.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(capture.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let trapped_at = fds.len();
-        fds.extend(traps.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(traps.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let table_at = fds.len();
+        fds.extend(table.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => error!("poll: {error}"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         let is_due = look_at.is_some_and(|at| at <= clock::now().boot);
+        let any = |places: Range<usize>| places.into_iter().any(ready);
         Woken {
             host: ready(2),
-            text: is_due || (texts_at..captured_at).any(ready),
-            packets: captured_at < trapped_at && ready(captured_at),
-            traps: ready(trapped_at),
+            text: is_due || any(texts_at..captured_at),
+            packets: any(captured_at..trapped_at),
+            traps: any(trapped_at..table_at),
+            table: ready(table_at),
         }
     }
 
@@ -399,8 +421,10 @@ impl Daemon {
             memory.go_on(&self.engine, now);
             memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
+        self.repair();
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
+        self.save_bans(now);
     }
 
     fn refresh_listeners(&mut self) {
@@ -491,8 +515,7 @@ impl Daemon {
             if reinstalled == std::mem::replace(&mut self.reinstalled, reinstalled) {
                 return;
             }
-            warn!("another program had removed the table; it is installed again with all bans");
-            engine.reassert(clock::now(), actions);
+            self.table_was_gone();
         }
     }
 
@@ -535,6 +558,7 @@ impl Daemon {
                 }
             };
             std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
+            self.keeping.follow(&self.backend);
         }
         self.loaded = new;
         // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
@@ -553,6 +577,7 @@ impl Daemon {
             self.engine.reassert(clock::now(), &mut self.actions);
             self.carry_out();
         }
+        self.save_as_configured();
         if let Some(memory) = &mut self.memory {
             memory.save();
         }
@@ -567,6 +592,7 @@ struct Woken {
     text: bool,
     packets: bool,
     traps: bool,
+    table: bool,
 }
 
 /// The latest of what was told.

@@ -1,5 +1,7 @@
 //! The bans that stand: what was asked of the kernel, what it holds, and when it ends.
 
+mod changes;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -153,6 +155,8 @@ pub struct Ledger {
     history: HashMap<(IpNet, bool), (u32, Duration)>,
     /// The same, in the order in which it is forgotten.
     forgettable: BTreeSet<(bool, u32, Duration, IpNet)>,
+    /// Whose ban has changed since somebody took it; none where nobody does.
+    changed: Option<BTreeSet<IpNet>>,
 }
 
 /// How many targets' repetitions are remembered; beyond that those with the fewest are forgotten, the oldest first.
@@ -347,6 +351,7 @@ impl Ledger {
     }
 
     fn index(&mut self, standing: &Standing, present: bool) {
+        self.mark([standing.target]);
         let rank = standing.rank();
         let due = standing.due().filter(|due| *due != Duration::MAX).map(|due| (due, standing.target));
         let set = self.sets.entry(Place::of(standing.measure, standing.target)).or_default();

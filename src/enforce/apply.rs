@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use ipnet::IpNet;
 
 use super::expression::Counts;
-use super::kernel::Kernel;
+use super::kernel::{ELEMENTS, Kernel};
 use super::message::{self, Element, Key};
 use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
@@ -30,6 +30,15 @@ const CHANGE_OCTETS: usize = 4096;
 const MESSAGES: usize = 6;
 /// Elements asked for at once: the kernel accounts a page or two for each answer.
 const QUESTIONS: usize = 16;
+
+/// A restricted source is an element in each of two sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// What has it dropped. Prefixes are whole with this.
+    Drops,
+    /// What limits its new conversations with published services.
+    Limits,
+}
 
 /// How far a change has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +121,12 @@ impl Change {
         }
     }
 
+    /// Whether it restricts a source, and does not ban it.
+    #[must_use]
+    pub const fn is_restriction(&self) -> bool {
+        matches!(self, Self::Put { measure: Measure::Restrict, .. })
+    }
+
     pub(super) fn place(&self) -> Place {
         let (Self::Put { measure, target, .. } | Self::Lift { measure, target }) = self;
         Place::of(*measure, *target)
@@ -138,24 +153,66 @@ impl Change {
 }
 
 impl Kernel {
+    /// Puts back what the kernel has lost, without asking first what it holds of it. In hash sets only a half of it, so
+    /// that sources are dropped again in half the time: see [`Half`].
+    pub fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
+        if self.restore_at_once(changes, half).is_ok() {
+            return vec![Outcome::Done; changes.len()];
+        }
+        self.apply_in_parts(changes, Some(half))
+    }
+
+    /// The same in one transaction with many elements in a message, which nothing must stand in the way of: a refusal of
+    /// one of them would name them all.
+    fn restore_at_once(&mut self, changes: &[Change], half: Half) -> Result<(), Refusal<()>> {
+        let mut sets: BTreeMap<&str, Vec<Element<'_>>> = BTreeMap::new();
+        for change in changes {
+            let place = change.place();
+            let set = if half == Half::Drops { Some(place.set()) } else { place.rate_set() };
+            let has_set = self.settings.conntrack || place.measure == Measure::Ban;
+            let element = element(change, None).filter(|_| !place.prefix && has_set);
+            let Some((set, element)) = set.zip(element) else { return Err(Refusal::Whole(libc::EINVAL)) };
+            sets.entry(set).or_default().push(element);
+        }
+        if changes.len() > self.connection.room() / CHANGE_OCTETS {
+            return Err(Refusal::Whole(libc::EMSGSIZE));
+        }
+        let most = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        let mut transaction = Transaction::begin(&mut self.connection, most);
+        for (set, elements) in &sets {
+            for some in elements.chunks(ELEMENTS) {
+                transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
+                    message::elements(m, &self.settings.table, set, |list| {
+                        some.iter().for_each(|element| element.write(list));
+                    });
+                });
+            }
+        }
+        transaction.commit(&mut self.connection)
+    }
+
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.apply_in_parts(changes, None)
+    }
+
+    fn apply_in_parts(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut rest = changes;
         while !rest.is_empty() {
             let (some, later) = rest.split_at(different(rest, at_once));
-            outcomes.extend(self.apply_some(some));
+            outcomes.extend(self.apply_some(some, lost));
             rest = later;
         }
         outcomes
     }
 
     /// Applies changes of different targets.
-    fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
+    fn apply_some(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let conntrack = self.settings.conntrack;
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
-        let answers = self.ask(changes, &stages);
+        let answers = if lost.is_none() { self.ask(changes, &stages) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             let place = change.place();
             *stage = stage.knowing(place, answers);
@@ -166,7 +223,7 @@ impl Kernel {
         let mut reinstalled = false;
         loop {
             keep_order(changes, &mut stages);
-            match self.attempt(changes, &stages) {
+            match self.attempt(changes, &stages, lost) {
                 Ok(()) => {
                     settle_rest(&mut stages, Outcome::Done);
                     break;
@@ -186,12 +243,17 @@ impl Kernel {
     }
 
     /// Sends what is open as one transaction.
-    fn attempt(&mut self, changes: &[Change], stages: &[Stage]) -> Result<(), Refusal<Origin>> {
+    fn attempt(
+        &mut self,
+        changes: &[Change],
+        stages: &[Stage],
+        half: Option<Half>,
+    ) -> Result<(), Refusal<Origin>> {
         let most = u32::try_from(changes.len() * MESSAGES).unwrap_or(u32::MAX);
         let mut transaction = Transaction::begin(&mut self.connection, most);
         let table = &self.settings.table;
         for (index, (change, stage)) in changes.iter().zip(stages).enumerate() {
-            write_change(&mut transaction, table, index, change, *stage);
+            write_change(&mut transaction, table, (index, change), *stage, half);
         }
         transaction.commit(&mut self.connection)
     }
@@ -328,13 +390,18 @@ fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
 fn write_change(
     transaction: &mut Transaction<Origin>,
     table: &str,
-    index: usize,
-    change: &Change,
+    (index, change): (usize, &Change),
     stage: Stage,
+    half: Option<Half>,
 ) {
     let place = change.place();
     let beside = place.rate_set().map(|set| (set, true));
-    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten() {
+    let wanted = |&(_, beside): &(&str, bool)| match half {
+        Some(Half::Drops) if !place.prefix => !beside,
+        Some(Half::Limits) => beside && !place.prefix,
+        _ => true,
+    };
+    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten().filter(wanted) {
         let origin = Origin { change: index, beside };
         match stage {
             Stage::Add => add(transaction, origin, (table, set), change, NLM_F_EXCL, None),
@@ -362,13 +429,18 @@ fn add(
     flags: u16,
     counts: Option<Counts>,
 ) {
-    let Change::Put { target, timeout, comment, .. } = change else { return };
-    let key = change.key();
-    let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
-    let element = Element { key, timeout: *timeout, comment, target_length, counts };
+    let Some(element) = element(change, counts) else { return };
     transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
         message::elements(m, table, set, |list| element.write(list));
     });
+}
+
+/// The element that a change puts.
+fn element(change: &Change, counts: Option<Counts>) -> Option<Element<'_>> {
+    let Change::Put { target, timeout, comment, .. } = change else { return None };
+    let key = change.key();
+    let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
+    Some(Element { key, timeout: *timeout, comment, target_length, counts })
 }
 
 fn delete(

@@ -18,12 +18,13 @@ use super::stretches;
 use super::transaction::{Refusal, Transaction};
 use super::trap::{self, ARRIVED, TRAP, Trap};
 use super::uapi::*;
+use super::watch::{Noticed, Watch};
 use super::{Change, Enforcer, Held, Outcome};
 use crate::decide::{Measure, Place};
 use crate::packet::protocol::TCP;
 
 /// Elements in one message: all of them are one attribute, whose length has 16 bits.
-const ELEMENTS: usize = 256;
+pub(super) const ELEMENTS: usize = 256;
 
 /// What the table is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +106,8 @@ pub struct Kernel {
     /// Targets that stand without an element of their own.
     pub(super) covered: Covered,
     reinstalled: u64,
+    /// The places one of whose sets the latest set-up has made.
+    made: Vec<Place>,
 }
 
 impl fmt::Debug for Kernel {
@@ -124,6 +127,7 @@ impl Kernel {
             settings: settings.clone(),
             covered: Covered::default(),
             reinstalled: 0,
+            made: Vec::new(),
         })
     }
 
@@ -151,6 +155,8 @@ impl Kernel {
         if let Some(set) = incompatible {
             return Err(InstallError::Incompatible { table: self.settings.table.clone(), set: set.name });
         }
+        let is_new = |place: &Place| !found.contains_key(place.set());
+        self.made = layout::places(self.settings.conntrack).filter(is_new).collect();
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         let table = &self.settings.table;
         transaction.push(Part::Table, NFT_MSG_NEWTABLE, NLM_F_CREATE, |m| message::table(m, table));
@@ -215,6 +221,12 @@ impl Kernel {
         })
     }
 
+    /// Where the latest set-up found no set and made one: nothing that is missing there was lifted.
+    #[must_use]
+    pub fn made(&self) -> &[Place] {
+        &self.made
+    }
+
     /// How often the table was found gone and set up again by [`Enforcer::apply`] and its like. What stood in it is
     /// lost to the kernel, so whoever keeps a ledger puts it again when this grows.
     #[must_use]
@@ -231,6 +243,49 @@ impl Kernel {
         self.reinstalled += 1;
         tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
         Ok(())
+    }
+
+    /// Sets the table up again if something of it is missing, or anyway if its rules or lists are `altered`. Tells whether it did.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn mend(&mut self, altered: bool) -> Result<bool, InstallError> {
+        if !altered && self.is_whole()? {
+            return Ok(false);
+        }
+        self.reinstall()?;
+        Ok(true)
+    }
+
+    fn is_whole(&mut self) -> io::Result<bool> {
+        let found = self.found_sets()?;
+        let sets = layout::sets(self.settings.size, self.settings.conntrack);
+        Ok(sets.iter().all(|set| found.contains_key(set.name)) && self.has_its_rules()?)
+    }
+
+    /// What is held now in the sets that `wanted` says.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked; ENOENT when a set is gone.
+    pub fn held_in(&mut self, wanted: impl Fn(Place) -> bool) -> io::Result<Vec<Held>> {
+        let mut held = Vec::new();
+        for place in layout::places(self.settings.conntrack).filter(|place| wanted(*place)) {
+            self.held_at(place, &mut held)?;
+        }
+        Ok(held)
+    }
+
+    /// Hears, from now on, of what others do to the table.
+    ///
+    /// # Errors
+    /// As socket(2) and setsockopt(2).
+    pub fn watch(&self) -> io::Result<Watch> {
+        Watch::open(&self.settings.table, self.connection.port())
+    }
+
+    /// What others have done to the table since the last time, as far as `watch` has heard of it.
+    pub fn notice(&self, watch: &mut Watch) -> Noticed {
+        watch.notice(self.connection.port())
     }
 
     /// Replaces what stands in some sets; sets the whole table up if it is gone.
@@ -404,13 +459,12 @@ impl Kernel {
             Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
             None => HashMap::new(),
         };
-        let length = if place.ipv6 { 64 } else { 32 };
         held.extend(self.elements(place.set())?.into_iter().filter_map(|read| {
             let mut counts = read.counts;
             counts += beside.get(&read.address).copied().unwrap_or_default();
             Some(Held {
                 measure: place.measure,
-                target: IpNet::new(read.address, length).ok()?,
+                target: place.single(read.address)?,
                 expires: read.expires,
                 packets: counts.packets,
                 bytes: counts.bytes,
@@ -455,11 +509,7 @@ impl Enforcer for Kernel {
         if !self.has_its_rules()? {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
-        let mut held = Vec::new();
-        for place in layout::places(self.settings.conntrack) {
-            self.held_at(place, &mut held)?;
-        }
-        Ok(held)
+        self.held_in(|_| true)
     }
 
     fn protect(&mut self, protected: &[IpNet]) -> io::Result<()> {

@@ -5,6 +5,10 @@
 //! rate limits; all else is looked up in its own set. A lookup runs the found element's expressions, so in this order
 //! each element's counter counts dropped packets and nothing else.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use super::expression::{Counts, Expression};
 use super::uapi::*;
 use crate::decide::{MAX_PREFIXES, Measure, Place};
@@ -83,6 +87,16 @@ impl Place {
             place(Measure::Restrict, true, true),
         ]
     };
+
+    /// All there can be.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
+    /// The target of a hash set's element.
+    pub(super) fn single(self, address: IpAddr) -> Option<IpNet> {
+        IpNet::new(address, if self.ipv6 { 64 } else { 32 }).ok()
+    }
 
     /// The set's name.
     pub(crate) const fn set(self) -> &'static str {
@@ -172,6 +186,9 @@ pub(super) const PROTECT4: &str = "protect4";
 /// The IPv6 addresses that are never dropped.
 pub(super) const PROTECT6: &str = "protect6";
 
+/// The lists of ours: what stands in them is replaced whenever the table is set up.
+pub(super) const LISTS: [&str; 3] = [SERVICES, PROTECT4, PROTECT6];
+
 /// All sets of the table; `size` limits those of single sources.
 pub(super) fn sets(size: u32, conntrack: bool) -> Vec<Set> {
     let list = |name, key, flags| Set { name, key, flags, size: 0, expressions: Vec::new() };
@@ -199,6 +216,8 @@ pub(super) struct Chain {
     pub(super) rules: Vec<Vec<Expression>>,
 }
 
+/// The chain of banned sources.
+pub(super) const BAN: &str = "ban";
 /// The chain of restricted sources: the one that needs conntrack.
 pub(super) const RESTRICT: &str = "restrict";
 
@@ -207,7 +226,7 @@ pub(super) fn chains(conntrack: bool, traps: bool) -> Vec<Chain> {
     // Before NF_IP_PRI_CONNTRACK_DEFRAG (-400): a banned source's fragments take no memory.
     let prerouting =
         |name, priority, rules| Chain { name, kind: "filter", hook: NF_INET_PRE_ROUTING, priority, rules };
-    let ban = prerouting("ban", -450, ban_rules());
+    let ban = prerouting(BAN, -450, ban_rules());
     // After NF_IP_PRI_CONNTRACK (-200), before NF_IP_PRI_NAT_DST (-100): ports are as the client sees them.
     let restrict = prerouting(RESTRICT, -150, restrict_rules(traps));
     if conntrack { vec![ban, restrict] } else { vec![ban] }

@@ -16,14 +16,17 @@ mod stretches;
 mod transaction;
 mod trap;
 mod uapi;
+mod watch;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::apply::Half;
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
 pub use self::trap::{Redirected, Trap};
+pub use self::watch::{Interference, Noticed, Watch};
 use crate::decide::Measure;
 
 /// One change to what is enforced.

@@ -42,6 +42,11 @@ impl Connection {
         Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room })
     }
 
+    /// What tells the changes made over this socket from those of others. Another one after a dump that failed.
+    pub(super) fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// How many octets one transaction may have.
     pub(super) const fn room(&self) -> usize {
         self.room
@@ -82,8 +87,9 @@ impl Connection {
         for _ in 0..DUMPS {
             let mut list = Vec::new();
             match self.dump_once(kind, &body, |message| read(message, &mut list)) {
-                Ok(true) => return Ok(list),
-                Ok(false) => {}
+                Ok(Dumped::Whole) => return Ok(list),
+                Ok(Dumped::Changing) => {}
+                Ok(Dumped::Refused(errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
                     *self = Self::open()?;
@@ -94,13 +100,12 @@ impl Connection {
         Err(io::Error::from(io::ErrorKind::Interrupted))
     }
 
-    /// False when the list changed while it was told.
     fn dump_once(
         &mut self,
         kind: u16,
         body: impl Fn(&mut Batch),
         mut read: impl FnMut(&Message<'_>),
-    ) -> io::Result<bool> {
+    ) -> io::Result<Dumped> {
         let sequence = self.sequences(1);
         let mut request = Batch::default();
         let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | NLM_F_DUMP, sequence };
@@ -113,14 +118,24 @@ impl Connection {
                 whole &= message.flags & NLM_F_DUMP_INTR == 0;
                 if matches!(message.kind, NLMSG_DONE | NLMSG_ERROR) {
                     return match message.errno() {
-                        Some(errno) if errno > 0 => Err(io::Error::from_raw_os_error(errno)),
-                        _ => Ok(whole),
+                        Some(errno) if errno > 0 => Ok(Dumped::Refused(errno)),
+                        _ if whole => Ok(Dumped::Whole),
+                        _ => Ok(Dumped::Changing),
                     };
                 }
                 read(&message);
             }
         }
     }
+}
+
+/// How a dump ended.
+enum Dumped {
+    Whole,
+    /// The list changed while it was told.
+    Changing,
+    /// The kernel says why it does not tell. It has nothing more to tell then, so the socket is as good as new.
+    Refused(i32),
 }
 
 /// The type of an nf_tables message.

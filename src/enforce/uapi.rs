@@ -10,6 +10,9 @@ pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
 
+/// `NFNLGRP_NFTABLES` as a bit.
+pub(super) const NFTABLES_GROUP: u32 = 1 << 6;
+
 // linux/netfilter.h
 pub(super) const NFPROTO_INET: u8 = 1;
 pub(super) const NFPROTO_IPV4: u8 = 2;
@@ -33,6 +36,13 @@ pub(super) const NFT_MSG_DELSET: u16 = 11;
 pub(super) const NFT_MSG_NEWSETELEM: u16 = 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = 13;
 pub(super) const NFT_MSG_DELSETELEM: u16 = 14;
+pub(super) const NFT_MSG_NEWGEN: u16 = 15;
+// What `nft destroy` sends is told under numbers of its own (Linux 6.3).
+pub(super) const NFT_MSG_DESTROYTABLE: u16 = 26;
+pub(super) const NFT_MSG_DESTROYCHAIN: u16 = 27;
+pub(super) const NFT_MSG_DESTROYRULE: u16 = 28;
+pub(super) const NFT_MSG_DESTROYSET: u16 = 29;
+pub(super) const NFT_MSG_DESTROYSETELEM: u16 = 30;
 
 // enum nft_verdicts, nft_registers
 pub(super) const NFT_RETURN: i32 = -5;
@@ -40,6 +50,10 @@ pub(super) const NFT_REG_VERDICT: u32 = 0;
 pub(super) const NFT_REG_1: u32 = 1;
 /// The second 32 bits of `NFT_REG_1`: where the second field of a concatenation goes.
 pub(super) const NFT_REG32_01: u32 = 9;
+
+// enum nft_gen_attributes
+pub(super) const NFTA_GEN_PROC_PID: u16 = 2;
+pub(super) const NFTA_GEN_PROC_NAME: u16 = 3;
 
 // enum nft_list_attributes, nft_table_attributes
 pub(super) const NFTA_LIST_ELEM: u16 = 1;

@@ -1,13 +1,13 @@
 //! The engine's other half: from grounds to bans, and from what the kernel made of them to what is told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::{Action, Engine};
-use crate::decide::{Cap, Evidence, MANUAL, Measure, Shielded, Standing, State};
+use crate::decide::{Cap, Evidence, MANUAL, Measure, Place, Shielded, Standing, State};
 use crate::detect::Grounds;
 use crate::enforce::{Change, Held, Outcome};
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event};
@@ -33,7 +33,7 @@ pub enum Refusal {
 
 /// How far the end of an element in the kernel and that of its ban here may be apart: the kernel counts in jiffies from
 /// when it commits, and we from the decision. What is left of an element by then is not worth taking in.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Packets that were queued before a ban are read within this time.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
@@ -208,11 +208,24 @@ impl Engine {
     /// Makes the ledger agree with what the kernel holds: takes in what it did not know (left by an earlier run), and
     /// ends what somebody else has removed. What it did not know and is shielded is lifted.
     pub fn reconcile(&mut self, held: &[Held], now: Stamp, actions: &mut Vec<Action>) {
+        self.reconcile_in(held, |_| true, &HashSet::new(), now, actions);
+    }
+
+    /// The same where only the sets that `seen` says were read. Those `spared` do not end: they are being put back.
+    pub fn reconcile_in(
+        &mut self,
+        held: &[Held],
+        seen: impl Fn(Place) -> bool,
+        spared: &HashSet<IpNet>,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
         let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
         let gone: Vec<_> = self
             .ledger
             .iter()
             .filter(|ban| ban.state == State::Held && !in_kernel.contains_key(&(ban.target, ban.measure)))
+            .filter(|ban| seen(Place::of(ban.measure, ban.target)) && !spared.contains(&ban.target))
             .map(|ban| ban.target)
             .collect();
         for standing in gone.into_iter().filter_map(|target| self.ledger.remove(target)) {

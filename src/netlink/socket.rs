@@ -89,6 +89,49 @@ impl Socket {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// The port that the kernel gave this socket: `nlmsg_pid` of what it causes.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.0.portid()
+    }
+
+    /// Leaves out, from now on, datagrams whose first message `port` has caused: they take no room and wake nobody.
+    /// Replaces an earlier port.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    pub fn leave_out_port(&self, port: u32) -> io::Result<()> {
+        const NLMSG_PID: u32 = 12; // of struct nlmsghdr
+        let code = |of: u32| u16::try_from(of).unwrap_or_default();
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        // BPF loads words in network byte order, and netlink is in the host's.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let mut steps = [
+            step(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, NLMSG_PID),
+            step(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 1, port),
+            step(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+            step(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
+        ];
+        let program = libc::sock_fprog {
+            len: u16::try_from(steps.len()).unwrap_or_default(),
+            filter: steps.as_mut_ptr(),
+        };
+        let length = libc::socklen_t::try_from(size_of_val(&program)).unwrap_or_default();
+        // SAFETY: the option's value is a sock_fprog, whose `filter` points to `len` steps that live through the call: the
+        // kernel copies them. `length` is the value's size.
+        #[expect(unsafe_code, reason = "rustix has no SO_ATTACH_FILTER")]
+        let result = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                std::ptr::from_ref(&program).cast(),
+                length,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Sends all messages of `batch` as one datagram.
     ///
     /// # Errors

@@ -1,25 +1,31 @@
 //! The thread that owns the state database.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
+use super::bans::Changes;
 use super::{Store, StoreError};
 use crate::detect::memory::Memory;
 use crate::time::{Stamp, Wall};
 
-/// What counted at a moment.
-struct Snapshot {
-    at: Wall,
-    memories: Vec<Memory>,
+/// What is to be written.
+enum Job {
+    /// All that counted at a moment.
+    Snapshot { at: Wall, memories: Vec<Memory> },
+    /// What has changed of the bans.
+    Bans { at: Wall, changes: Changes },
 }
 
-/// Writes snapshots, one after the other. Nobody waits for it but who calls [`Keeper::finish`].
+/// Writes one thing after the other. Nobody waits for it but who calls [`Keeper::finish`].
 #[derive(Debug)]
 pub struct Keeper {
-    snapshots: SyncSender<Snapshot>,
+    jobs: SyncSender<Job>,
     alarms: Receiver<String>,
+    incomplete: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -29,21 +35,42 @@ impl Keeper {
     /// # Errors
     /// When there can be no more threads.
     pub fn start(store: Store) -> io::Result<Self> {
-        // One waits while one is written; a disk that is slower than that loses the older ones, which the next replaces.
-        let (snapshots, incoming) = sync_channel(1);
+        // Two wait while one is written; whoever finds them waiting comes again.
+        let (jobs, incoming) = sync_channel(2);
         let (outgoing, alarms) = channel();
+        let incomplete = Arc::new(AtomicBool::new(false));
+        let lost = Arc::clone(&incomplete);
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let mut work = Work { store, failing: None, alarm: |what| drop(outgoing.send(what)) };
-            while let Ok(Snapshot { at, memories }) = incoming.recv() {
-                work.save(&memories, at);
+            let mut work = Work { store, failing: None, alarm: |what| drop(outgoing.send(what)), lost };
+            while let Ok(job) = incoming.recv() {
+                work.write(&job);
             }
         })?;
-        Ok(Self { snapshots, alarms, thread })
+        Ok(Self { jobs, alarms, incomplete, thread })
     }
 
     /// Hands a snapshot over. Tells whether it was taken: not while two others wait for the disk.
     pub fn save(&self, memories: Vec<Memory>, at: Stamp) -> bool {
-        self.snapshots.try_send(Snapshot { at: at.into(), memories }).is_ok()
+        self.jobs.try_send(Job::Snapshot { at: at.into(), memories }).is_ok()
+    }
+
+    /// Hands over what has changed of the bans. Gives it back while two others wait for the disk.
+    ///
+    /// # Errors
+    /// The changes.
+    pub fn keep(&self, changes: Changes, at: Stamp) -> Result<(), Changes> {
+        match self.jobs.try_send(Job::Bans { at: at.into(), changes }) {
+            Err(
+                TrySendError::Full(Job::Bans { changes, .. })
+                | TrySendError::Disconnected(Job::Bans { changes, .. }),
+            ) => Err(changes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether some of what was handed over could not be written since the last time: all bans are to be handed over anew.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.swap(false, Ordering::AcqRel)
     }
 
     /// What people must hear since the last time.
@@ -51,24 +78,34 @@ impl Keeper {
         self.alarms.try_iter()
     }
 
-    /// Writes a last snapshot and waits for all to be written, for `at_most` so long. Tells what people must hear.
-    pub fn finish(self, memories: Vec<Memory>, at: Stamp, at_most: Duration) -> Vec<String> {
-        let Self { snapshots, alarms, thread } = self;
+    /// Writes the last changes of bans and a last snapshot, and waits for all to be written, for `at_most` so long. Tells what
+    /// people must hear.
+    pub fn finish(
+        self,
+        changes: Vec<Changes>,
+        memories: Vec<Memory>,
+        at: Stamp,
+        at_most: Duration,
+    ) -> Vec<String> {
+        let Self { jobs, alarms, thread, incomplete: _ } = self;
         let began = std::time::Instant::now();
-        let mut last = Snapshot { at: at.into(), memories };
         let mut told = Vec::new();
-        // A snapshot that still waits is older than this one, and may be all that a slow disk takes.
-        while let Err(TrySendError::Full(back)) = snapshots.try_send(last) {
-            last = back;
-            if began.elapsed() > at_most {
-                told.push(
-                    "the disk is too slow: what was counted in the last minutes is not saved".to_owned(),
-                );
-                return told;
+        let at = Wall::from(at);
+        let bans = changes.into_iter().map(|changes| Job::Bans { at, changes });
+        for mut last in bans.chain([Job::Snapshot { at, memories }]) {
+            // What still waits is older, and may be all that a slow disk takes.
+            while let Err(TrySendError::Full(back)) = jobs.try_send(last) {
+                last = back;
+                if began.elapsed() > at_most {
+                    told.push(
+                        "the disk is too slow: what was counted and decided last is not saved".to_owned(),
+                    );
+                    return told;
+                }
+                thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(Duration::from_millis(10));
         }
-        drop(snapshots);
+        drop(jobs);
         // The thread's end closes the channel.
         loop {
             match alarms.recv_timeout(at_most.saturating_sub(began.elapsed())) {
@@ -93,19 +130,24 @@ struct Work<F: Fn(String)> {
     /// What stood in the way last time: one alarm for each kind.
     failing: Option<String>,
     alarm: F,
+    /// Raised when saved bans are not what was handed over.
+    lost: Arc<AtomicBool>,
 }
 
 impl<F: Fn(String)> Work<F> {
-    fn save(&mut self, memories: &[Memory], at: Wall) {
-        match self.try_save(memories, at) {
+    fn write(&mut self, job: &Job) {
+        match self.try_write(job) {
             Ok(()) => self.failing = None,
             Err(error) => {
+                if let Job::Bans { .. } = job {
+                    self.lost.store(true, Ordering::Release);
+                }
                 let why = error.to_string();
                 if self.failing.as_ref() != Some(&why) {
                     let path = self.store.path.display();
                     (self.alarm)(format!(
-                        "cannot write the state database {path}: {why}; until that is mended a restart forgets what is \
-                         counted of slow scans"
+                        "cannot write the state database {path}: {why}; bans stand in the kernel, but until that is mended \
+                         a reboot loses the new ones and a restart what is counted of slow scans"
                     ));
                 }
                 self.failing = Some(why);
@@ -113,13 +155,23 @@ impl<F: Fn(String)> Work<F> {
         }
     }
 
-    fn try_save(&mut self, memories: &[Memory], at: Wall) -> Result<(), StoreError> {
-        match self.store.save(memories) {
+    fn try_write(&mut self, job: &Job) -> Result<(), StoreError> {
+        match self.write_once(job) {
             Err(error) if error.is_damage() => {
-                self.store.renew(at, &error)?.into_iter().for_each(&self.alarm);
-                self.store.save(memories)
+                let (Job::Snapshot { at, .. } | Job::Bans { at, .. }) = job;
+                self.store.renew(*at, &error)?.into_iter().for_each(&self.alarm);
+                // The fresh file knows none of the bans that were saved before.
+                self.lost.store(true, Ordering::Release);
+                self.write_once(job)
             }
-            saved => saved,
+            written => written,
+        }
+    }
+
+    fn write_once(&mut self, job: &Job) -> Result<(), StoreError> {
+        match job {
+            Job::Snapshot { memories, .. } => self.store.save(memories),
+            Job::Bans { changes, .. } => self.store.keep(changes),
         }
     }
 }

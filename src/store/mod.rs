@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod keeper;
 mod sightings;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub const FILE: &str = "state.db";
 
 /// What leads from each version of the schema (`user_version`) to the next, from an empty file on. Never change one that
 /// was released: add another.
-const UPGRADES: &[&str] = &[sightings::TABLE];
+const UPGRADES: &[&str] = &[sightings::TABLE, bans::TABLES];
 
 /// Another program may look into the file (`sqlite3`); a write waits so long for it.
 const BUSY: Duration = Duration::from_secs(2);
@@ -144,7 +145,7 @@ fn try_open(
     if version > known {
         alarms.push(format!(
             "{} is of a newer nfban (schema {version}; this one knows {known}): it is read and not written, so what is \
-             counted now is forgotten at the next stop; install the newer nfban, or move the file away",
+             counted and decided now is forgotten at the next stop; install the newer nfban, or move the file away",
             path.display()
         ));
         return Ok((reader, true));
@@ -152,8 +153,8 @@ fn try_open(
     drop(reader);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // With a log that is written ahead a commit is one append, readers do not wait, and a process that is killed loses
-    // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds, and
-    // leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
+    // nothing. NORMAL leaves it to the kernel when the log reaches the disk: a power loss takes the last seconds (of what is
+    // counted; bans are waited for, in `bans.rs`), and leaves a sound file (https://www.sqlite.org/wal.html, "Performance Considerations").
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
@@ -221,8 +222,8 @@ fn set_aside(path: &Path, now: Wall, cause: &StoreError) -> Result<String, Store
         }
     }
     Ok(format!(
-        "the state database {} is damaged ({cause}): it is kept as {}, and a fresh one is begun; what was counted of slow \
-         scans in earlier runs is forgotten",
+        "the state database {} is damaged ({cause}): it is kept as {}, and a fresh one is begun. Bans that the kernel \
+         holds go on; repetitions, and what was counted of slow scans in earlier runs, are forgotten",
         path.display(),
         aside.display()
     ))

@@ -10,11 +10,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::bans::{Ban, Changes, End, Repetition};
 use super::keeper::Keeper;
 use super::sightings::Recalled;
 use super::{FILE, Opened, Store, StoreError, UPGRADES};
+use crate::decide::Measure;
 use crate::detect::key::SourceKey;
 use crate::detect::memory::{Holder, Memory};
+use crate::event::IncidentId;
 use crate::filter::Class;
 use crate::time::{Stamp, Wall};
 
@@ -104,7 +107,7 @@ fn what_was_saved_is_there_for_the_next_process_and_nobody_else_may_read_it() {
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(log, 1);
+    assert_eq!(log, UPGRADES.len() as i64);
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn a_file_damaged_under_the_daemon_is_replaced_with_all_that_it_knows() {
     assert_eq!(file.len() as u64, octets);
     file[4096..].fill(0xff);
     fs::write(folder.file(), file).unwrap();
-    let alarms = keeper.finish(memories(1_000), now(), Duration::from_secs(60));
+    let alarms = keeper.finish(Vec::new(), memories(1_000), now(), Duration::from_secs(60));
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[0].contains("is damaged"), "{alarms:?}");
     assert_eq!(saved(&folder.open()), memories(1_000));
@@ -211,12 +214,13 @@ fn a_newer_file_is_read_and_never_written() {
 fn an_older_file_is_copied_before_it_is_upgraded() {
     let folder = Folder::new();
     folder.open().save(&memories(3)).unwrap();
-    let upgrades = [UPGRADES[0], "ALTER TABLE sighting ADD COLUMN colour TEXT"];
+    let upgrades = [UPGRADES, &["ALTER TABLE sighting ADD COLUMN colour TEXT"]].concat();
     let Opened { store, alarms } = Store::open_with(&folder.file(), Wall(NOW), &upgrades).unwrap();
     assert_eq!(alarms, Vec::<String>::new());
     assert_eq!(saved(&store), memories(3));
-    assert_eq!(folder.others(), ["state.db.schema-1"]);
-    let copy = folder.0.path().join("state.db.schema-1");
+    let copy = format!("state.db.schema-{}", UPGRADES.len());
+    assert_eq!(folder.others(), [copy.as_str()]);
+    let copy = folder.0.path().join(copy);
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     drop(store);
     // The copy is what the older version works with.
@@ -228,7 +232,7 @@ fn an_older_file_is_copied_before_it_is_upgraded() {
 fn an_upgrade_that_fails_leaves_the_file_as_it_was() {
     let folder = Folder::new();
     folder.open().save(&memories(3)).unwrap();
-    let upgrades = [UPGRADES[0], "ALTER TABLE sighting ADD COLUMN colour TEXT; nonsense"];
+    let upgrades = [UPGRADES, &["ALTER TABLE sighting ADD COLUMN colour TEXT; nonsense"]].concat();
     let failed = Store::open_with(&folder.file(), Wall(NOW), &upgrades);
     assert!(matches!(failed, Err(StoreError::Database(_))), "{failed:?}");
     assert_eq!(saved(&folder.open()), memories(3));
@@ -243,7 +247,7 @@ fn a_full_disk_is_one_alarm_and_the_earlier_snapshot_stays() {
     store.connection.pragma_update(None, "max_page_count", pages).unwrap();
     let keeper = Keeper::start(store).unwrap();
     while !keeper.save(memories(1_000), now()) {}
-    let alarms = keeper.finish(memories(1_000), now(), Duration::from_secs(60));
+    let alarms = keeper.finish(Vec::new(), memories(1_000), now(), Duration::from_secs(60));
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[0].contains("full"), "{alarms:?}");
     assert_eq!(saved(&folder.open()), memories(3));
@@ -270,4 +274,105 @@ fn without_a_directory_there_is_no_database() {
         matches!(&error, StoreError::System(error) if error.kind() == std::io::ErrorKind::NotFound),
         "{error}"
     );
+}
+
+fn ban(number: u32) -> Ban {
+    let timeout = Duration::from_secs(3600);
+    let end = End { timeout, wall: Wall(NOW + 3_600_000_000), boot: Duration::from_secs(4_600) };
+    Ban {
+        target: IpAddr::from((0xc000_0200 + number).to_be_bytes()).into(),
+        measure: if number.is_multiple_of(2) { Measure::Ban } else { Measure::Restrict },
+        rule: "tcp-syn-scan".to_owned(),
+        reason: number.is_multiple_of(3).then(|| "it's \"me\"".to_owned()),
+        incident: number.is_multiple_of(5).then_some(IncidentId(u64::MAX - u64::from(number))),
+        validated: number.is_multiple_of(7),
+        repetitions: number,
+        since: Wall(NOW),
+        end: (!number.is_multiple_of(11)).then_some(end),
+    }
+}
+
+fn bans(many: u32) -> Changes {
+    let repetition = |number| Repetition {
+        target: ban(number).target,
+        validated: number.is_multiple_of(2),
+        times: number,
+        last: Wall(NOW),
+    };
+    Changes {
+        boot: "boot".to_owned(),
+        bans: (0..many).map(ban).collect(),
+        repetitions: (0..many).map(repetition).collect(),
+        ..Changes::default()
+    }
+}
+
+#[test]
+fn bans_and_repetitions_are_kept_row_by_row_and_say_in_which_boot() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.keep(&bans(100)).unwrap();
+    let over = vec![ban(7).target];
+    let again = Ban { repetitions: 9, ..ban(8) };
+    let changes = Changes { boot: "later".to_owned(), over, bans: vec![again.clone()], ..Changes::default() };
+    store.keep(&changes).unwrap();
+    drop(store);
+    let mut kept = folder.open().kept("boot").unwrap();
+    assert_eq!((kept.bans.len(), kept.repetitions.len(), kept.unreadable), (99, 100, 0));
+    kept.bans.sort_by_key(|(ban, _)| ban.target);
+    assert_eq!(kept.bans[7], (again, false));
+    assert_eq!(kept.bans[8], (ban(9), true));
+    // All at once in place of all, and repetitions that are too old go.
+    let forgotten = Some(Wall(NOW + 1));
+    folder.open().keep(&Changes { anew: true, forgotten, ..bans(3) }).unwrap();
+    let kept = folder.open().kept("boot").unwrap();
+    assert_eq!((kept.bans.len(), kept.repetitions.len()), (3, 0));
+}
+
+#[test]
+fn bans_that_make_no_sense_are_left_out_and_counted() {
+    let folder = Folder::new();
+    folder.open().keep(&bans(5)).unwrap();
+    let other = Connection::open(folder.file()).unwrap();
+    for (number, change) in
+        ["measure = 'x'", "target = 'x'", "until_us = NULL", "timeout_us = -1"].into_iter().enumerate()
+    {
+        let target = ban(u32::try_from(number).unwrap() + 1).target;
+        other.execute(&format!("UPDATE ban SET {change} WHERE target = '{target}'"), []).unwrap();
+    }
+    let kept = folder.open().kept("boot").unwrap();
+    assert_eq!((kept.bans, kept.unreadable), (vec![(ban(0), true)], 4));
+}
+
+#[test]
+fn whoever_hands_bans_over_hears_that_a_damaged_file_or_a_full_disk_has_lost_some() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.keep(&bans(1)).unwrap();
+    let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    let keeper = Keeper::start(store).unwrap();
+    assert!(!keeper.is_incomplete());
+    keeper.keep(bans(5_000), now()).unwrap();
+    let mut alarms = Vec::new();
+    while alarms.is_empty() {
+        alarms.extend(keeper.alarms());
+    }
+    assert!(alarms[0].contains("full") && keeper.is_incomplete(), "{alarms:?}");
+    assert!(!keeper.is_incomplete(), "told once");
+    keeper.finish(Vec::new(), Vec::new(), now(), Duration::from_secs(60));
+
+    let store = folder.open();
+    let keeper = Keeper::start(store).unwrap();
+    let mut file = fs::read(folder.file()).unwrap();
+    file[4096..].fill(0xff);
+    fs::write(folder.file(), file).unwrap();
+    keeper.keep(bans(5_000), now()).unwrap();
+    let mut alarms = Vec::new();
+    while alarms.is_empty() {
+        alarms.extend(keeper.alarms());
+    }
+    assert!(alarms[0].contains("is damaged"), "{alarms:?}");
+    assert!(keeper.finish(Vec::new(), Vec::new(), now(), Duration::from_secs(60)).is_empty());
+    assert_eq!(folder.open().kept("boot").unwrap().bans.len(), 5_000);
 }

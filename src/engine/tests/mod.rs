@@ -2,6 +2,7 @@
 
 mod custom_rules;
 mod limits;
+mod restore;
 mod touches;
 
 use std::net::IpAddr;
