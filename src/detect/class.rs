@@ -184,7 +184,9 @@ pub fn judge(
     match judgement {
         Evidence(class) if accepted && class != Class::Syn => Exempt(Exemption::Accepted),
         // A packet that is no evidence anyway is not worth the walk over the filters.
-        Evidence(class) if ours.ignore.matches(observation, Some(class)) => Exempt(Exemption::Ignored),
+        Evidence(class) if !ours.ignore.is_empty() && ours.ignore.matches(observation, Some(class)) => {
+            Exempt(Exemption::Ignored)
+        }
         other => other,
     }
 }

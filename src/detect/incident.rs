@@ -107,7 +107,7 @@ impl Open {
 
     /// Whether another one is about the same source and has the same name, of another rule maybe.
     pub(super) fn is_the_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.key.net == other.key.net
+        self.name == other.name && self.key.net() == other.key.net()
     }
 
     /// Takes in what another one has seen.
@@ -131,7 +131,7 @@ impl Open {
 
     /// Names it, once its first packet is known. What is known then is what its opening tells.
     pub(super) fn identify(&mut self) {
-        self.id = identity(&self.name, &self.key, self.first_seen);
+        self.id = IncidentId::of(&self.name, self.key.net(), self.key.zone(), self.first_seen);
         self.tell();
     }
 
@@ -224,7 +224,7 @@ impl Open {
         event::Incident {
             id: self.id,
             rule: self.name.to_string(),
-            source: self.key.net,
+            source: self.key.net(),
             evidence: Evidence::Spoofable,
             first_seen: self.first_seen,
             last_seen: self.last_seen,
@@ -282,20 +282,6 @@ fn protocol_name(number: u8) -> String {
     .to_owned()
 }
 
-/// FNV-1a over what makes the incident the one it is: the same capture gives the same id on any machine and version.
-fn identity(rule: &str, key: &SourceKey, first_seen: Stamp) -> IncidentId {
-    let parts = [
-        rule.as_bytes().to_vec(),
-        key.net.to_string().into_bytes(),
-        key.zone.to_be_bytes().to_vec(),
-        first_seen.wall_us.to_be_bytes().to_vec(),
-    ];
-    let octets = parts.iter().flat_map(|part| part.iter().copied().chain([0]));
-    IncidentId(octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,11 +313,11 @@ mod tests {
         let observation =
             Observation { packet, verdict, pkttype, iif: "", oif: "", prefix: b"", fault: None };
         let boot = Duration::from_millis(at_ms);
-        Probe::new(&observation, Stamp { boot, wall_us: i64::try_from(at_ms).unwrap() * 1000 })
+        Probe::new(&observation.packet, Stamp { boot, wall_us: i64::try_from(at_ms).unwrap() * 1000 })
     }
 
     fn open(first: &Probe) -> Open {
-        let key = SourceKey { net: IpAddr::from([192, 0, 2, 7]).into(), zone: 0 };
+        let key = SourceKey::new(IpAddr::from([192, 0, 2, 7]).into(), 0);
         let mut open = Open::new(0, "tcp-port-scan".into(), key, first.at);
         open.update(first, &mut 1_000_000);
         open.identify();

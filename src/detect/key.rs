@@ -1,5 +1,6 @@
 //! What packets are counted per.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
@@ -9,14 +10,13 @@ use super::rule::Key;
 use crate::address::AddressSet;
 use crate::packet::{Observation, Packet, Verdict};
 
-/// A source, or a prefix of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A source, or a prefix of sources, as three numbers: cheap to make, to hash and to compare.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceKey {
-    /// The address or prefix.
-    pub net: IpNet,
-    /// What sets it apart from the same address elsewhere, as a hash: the interface of a link-local address, the
-    /// destination where packets are counted per source and destination. Else 0.
-    pub zone: u64,
+    /// As [`as_number`] has it, in halves.
+    address: [u64; 2],
+    /// The zone, and in the lowest 8 bits the prefix length.
+    rest: u64,
 }
 
 /// How IPv6 sources are told apart.
@@ -36,14 +36,14 @@ impl Widths {
     #[must_use]
     pub fn source(&self, address: IpAddr, interface: &str) -> SourceKey {
         match address {
-            IpAddr::V4(address) => SourceKey { net: host(address.into()), zone: 0 },
-            IpAddr::V6(address) if address.is_unicast_link_local() => {
-                SourceKey { net: host(address.into()), zone: name_of(&interface) }
+            IpAddr::V4(_) => SourceKey::of(address, 32, 0),
+            IpAddr::V6(bare) if bare.is_unicast_link_local() => {
+                SourceKey::of(address, 128, name_of(&interface))
             }
-            IpAddr::V6(address) => {
-                let net =
-                    if self.is_alone(address) { host(address.into()) } else { truncated(address.into(), 64) };
-                SourceKey { net, zone: 0 }
+            IpAddr::V6(bare) if self.is_alone(bare) => SourceKey::of(address, 128, 0),
+            IpAddr::V6(bare) => {
+                let prefix = bare.to_bits() & !u128::from(u64::MAX);
+                SourceKey::of(Ipv6Addr::from_bits(prefix).into(), 64, 0)
             }
         }
     }
@@ -64,8 +64,11 @@ impl Widths {
         match key {
             Key::Source if ours => Some(SourceKey::of_ours(saddr)),
             Key::Source => Some(self.source(saddr, observation.iif)),
-            Key::Pair if ours => Some(SourceKey { net: host(saddr), zone: name_of(&(OURS, daddr)) }),
-            Key::Pair => Some(SourceKey { zone: name_of(&daddr), ..self.source(saddr, observation.iif) }),
+            Key::Pair if ours => Some(SourceKey::of(saddr, whole(saddr), name_of(&(OURS, daddr)))),
+            Key::Pair => {
+                let source = self.source(saddr, observation.iif);
+                Some(SourceKey::new(source.net(), name_of(&daddr)))
+            }
             Key::Prefix { .. } => self.prefix(key, saddr),
         }
     }
@@ -78,7 +81,7 @@ impl Widths {
             IpAddr::V6(address) if self.is_alone(address) => return None,
             IpAddr::V6(_) => ipv6?,
         };
-        Some(SourceKey { net: truncated(address, length), zone: 0 })
+        Some(SourceKey::new(truncated(address, length), 0))
     }
 }
 
@@ -86,24 +89,70 @@ impl Widths {
 const OURS: &str = "outbound";
 
 impl SourceKey {
+    /// Of an address or prefix, and of what sets it apart from the same one elsewhere, as a hash of 56 bits: the interface
+    /// of a link-local address, the destination where packets are counted per source and destination. Else 0.
+    #[must_use]
+    pub fn new(net: IpNet, zone: u64) -> Self {
+        Self::of(net.addr(), net.prefix_len(), zone)
+    }
+
     /// One of our own hosts, which sends to others.
     pub(super) fn of_ours(address: IpAddr) -> Self {
-        Self { net: host(address), zone: name_of(&OURS) }
+        Self::of(address, whole(address), name_of(&OURS))
+    }
+
+    /// Of an address without host bits.
+    #[inline]
+    fn of(address: IpAddr, length: u8, zone: u64) -> Self {
+        let number = as_number(address);
+        let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
+        Self { address: [half(number >> 64), half(number)], rest: zone << 8 | u64::from(length) }
+    }
+
+    /// The address or prefix.
+    #[must_use]
+    pub fn net(&self) -> IpNet {
+        let [high, low] = self.address;
+        let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
+        let [.., length] = self.rest.to_be_bytes();
+        // An IPv6 prefix as short as that has no such address: its host bits would be set.
+        let v4 = address.to_ipv4_mapped().filter(|_| length <= 32);
+        let address = v4.map_or(IpAddr::V6(address), IpAddr::V4);
+        IpNet::new(address, length).unwrap_or_else(|_| address.into())
+    }
+
+    /// See [`Self::new`].
+    #[must_use]
+    pub const fn zone(&self) -> u64 {
+        self.rest >> 8
+    }
+
+    /// A number of so many bits, at most 64. It needs to be quick and no more: who makes two keys share one gains nothing.
+    pub(super) fn fold(&self, bits: u32) -> usize {
+        let [high, low] = self.address;
+        let mixed = (high ^ low ^ self.rest).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> (u64::BITS - bits)).unwrap_or_default()
     }
 }
 
-fn host(address: IpAddr) -> IpNet {
-    IpNet::from(address)
+impl fmt::Debug for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} zone {:x}", self.net(), self.zone())
+    }
+}
+
+const fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 fn truncated(address: IpAddr, length: u8) -> IpNet {
-    IpNet::new(address, length).map_or_else(|_| host(address), |net| net.trunc())
+    IpNet::new(address, length).map_or_else(|_| address.into(), |net| net.trunc())
 }
 
-/// A number other than 0 for an interface or an address. The seed is fixed: incidents are named after it.
+/// A number of 56 bits other than 0 for an interface or an address. The seed is fixed: incidents are named after it.
 fn name_of(what: &impl std::hash::Hash) -> u64 {
     use std::hash::BuildHasher;
-    FixedState::with_seed(0).hash_one(what) | 1
+    FixedState::with_seed(0).hash_one(what) >> 8 | 1
 }
 
 /// Addresses as one number, IPv4 ones mapped (RFC 4291 section 2.5.5.2): cheap to hash.
@@ -116,7 +165,20 @@ pub(super) fn as_number(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_tells_what_it_was_made_of(v4 in any::<u32>(), v6 in any::<u128>(), length in 0u8..=128, zone in 0u64..1 << 56) {
+            let short = length.min(32);
+            for net in [truncated(IpAddr::from(v4.to_be_bytes()), short), truncated(Ipv6Addr::from_bits(v6).into(), length)] {
+                let key = SourceKey::new(net, zone);
+                prop_assert_eq!((key.net(), key.zone()), (net, zone));
+            }
+        }
+    }
 
     #[test]
     fn no_prefix_joins_sources_that_count_by_themselves() {
@@ -129,7 +191,7 @@ mod tests {
             let packet = Packet { saddr, ..crate::detect::tests::tcp(40000, 22, 2) };
             let observation = crate::detect::tests::observed(packet);
             let key = widths.of(Key::Prefix { ipv4: Some(24), ipv6: Some(64) }, &observation);
-            key.map(|key| key.net.to_string())
+            key.map(|key| key.net().to_string())
         };
         assert_eq!(key("2001:db8::7").as_deref(), Some("2001:db8::/64"));
         assert_eq!(key("192.0.2.7").as_deref(), Some("192.0.2.0/24"));

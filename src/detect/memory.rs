@@ -284,7 +284,7 @@ impl Ruleset {
 
     /// The place of the key that something remembered is counted per.
     fn place_of(&self, memory: &Memory, shape: &Shape) -> Option<usize> {
-        let SourceKey { net, zone } = memory.key;
+        let (net, zone) = (memory.key.net(), memory.key.zone());
         let is_of = |key: &Key| match key {
             Key::Source => false,
             Key::Pair => zone != 0,

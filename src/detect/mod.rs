@@ -42,7 +42,7 @@ use self::fragment::Fragments;
 use self::incident::Open;
 use self::key::{SourceKey, Widths};
 use self::population::Population;
-use self::probe::Probe;
+use self::probe::{Arrival, nanoseconds};
 use self::rule::Key;
 use self::ruleset::{Compiled, MAX_KEYS, SOURCE_KEY};
 use self::select::{Mask, Names};
@@ -72,14 +72,6 @@ pub enum Seed {
     Random,
     /// With the same one each time: for replay, whose output must not vary.
     Fixed,
-}
-
-/// A packet that is evidence.
-struct Arrival<'a> {
-    observation: &'a Observation<'a>,
-    class: Class,
-    probe: Probe,
-    key: SourceKey,
 }
 
 /// What one packet did.
@@ -250,7 +242,7 @@ impl Detector {
         self.open
             .iter()
             .flatten()
-            .filter(move |open| open.key.net.contains(&net) || net.contains(&open.key.net))
+            .filter(move |open| open.key.net().contains(&net) || net.contains(&open.key.net()))
             .map(Open::record)
     }
 
@@ -258,7 +250,7 @@ impl Detector {
     #[must_use]
     pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
         let is_address = net.prefix_len() == net.max_prefix_len();
-        let key = if is_address { self.widths.source(net.addr(), "") } else { SourceKey { net, zone: 0 } };
+        let key = if is_address { self.widths.source(net.addr(), "") } else { SourceKey::new(net, 0) };
         let context = |key| Context { rules: &self.rules, shapes: &self.shapes, key, hasher: &self.values };
         let of_source = self.sources.seen(&key, now, context(SOURCE_KEY));
         let of_groups =
@@ -305,7 +297,7 @@ impl Detector {
         let rules = Rc::clone(&self.rules);
         let (selected, shape) = self.select(&rules, observation, class);
         let mut mask = selected;
-        let arrival = Arrival { observation, class, probe: Probe::new(observation, at), key };
+        let arrival = Arrival { observation, class, key, at, now: nanoseconds(at) };
         let place = self.sources.tracked.find(&key);
         if let Some(owner) = self.continue_incident(&rules, &arrival, place, &mut mask) {
             return self.persist(&rules, owner, &mask, &arrival);
@@ -409,6 +401,10 @@ impl Detector {
         });
         let mut asked = SmallVec::<[u32; 8]>::new();
         of_source.into_iter().chain(of_groups).for_each(|source| asked.extend_from_slice(source.incidents()));
+        if asked.is_empty() {
+            return None;
+        }
+        let probe = arrival.probe();
         for number in asked {
             let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             let Some(rule) = rules.rules.get(open.rule) else { continue };
@@ -416,14 +412,14 @@ impl Detector {
             let matches = mask.contains(open.rule);
             if rule.owns() && matches!(arrival.class, Class::Fragment | Class::Probe) && !matches {
                 // A scan that comes in fragments, or asks for names and times as well, is still the scan it is.
-                open.touch(arrival.probe.at);
+                open.touch(arrival.at);
                 return Some(number);
             }
             let owns = rule.owns() && (matches || of_class);
             if !owns && !matches {
                 continue;
             }
-            open.update(&arrival.probe, &mut self.room);
+            open.update(&probe, &mut self.room);
             if open.grown() {
                 self.grown.push(open.record());
             }
@@ -449,8 +445,8 @@ impl Detector {
             let population = if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups };
             let place = population.tracked.find(&key)?;
             let context = Context { rules, shapes: &self.shapes, key: rule.key, hasher: &self.values };
-            population.count(place, share, shape, &arrival.probe, 0, context).fired?;
-            let targets = self.targets(rule, index, &key, &arrival.probe);
+            population.count(place, share, shape, arrival, 0, context).fired?;
+            let targets = self.targets(rule, index, &key, arrival.now);
             self.forget(rules, index, &key);
             let open = self.open.get(owner as usize).and_then(Option::as_ref)?;
             Some(open.grounds(rule.respond, targets))
@@ -465,22 +461,22 @@ impl Detector {
         mut place: Option<Place>,
         shape_id: ShapeId,
     ) -> Effect {
-        let Arrival { probe, key, .. } = arrival;
+        let key = &arrival.key;
         let Some(shape) = self.shapes.get(shape_id) else { return Effect::Counted };
         let context = Context { rules, shapes: &self.shapes, key: SOURCE_KEY, hasher: &self.values };
         let mut counted = Counted { fired: None, fresh: true };
         if let Some(share) = shape.shares.get(SOURCE_KEY).filter(|share| !share.is_empty()) {
             if place.is_none() {
-                let (admitted, new) = self.sources.admit(key, shape_id, probe, context);
+                let (admitted, new) = self.sources.admit(key, shape_id, arrival, context);
                 self.counted += u64::from(new);
                 place = admitted;
             }
             if let Some(place) = place {
-                counted = self.sources.count(place, share, shape_id, probe, shape.hold, context);
+                counted = self.sources.count(place, share, shape_id, arrival, shape.hold, context);
             }
         }
         if !counted.fresh && !shape.pairs {
-            return counted.fired.map_or(Effect::Counted, |index| self.open(rules, index, key, probe));
+            return counted.fired.map_or(Effect::Counted, |index| self.open(rules, index, key, arrival.at));
         }
         // What a lone member of a prefix does is known of the member itself, if that is counted at all.
         let remembered = shape.shares.get(SOURCE_KEY).is_some_and(|share| !share.is_empty());
@@ -498,10 +494,10 @@ impl Detector {
                 .then_some((&self.sources, &member as &dyn Fn(IpAddr) -> SourceKey));
             let place = match self.groups.tracked.find(&group) {
                 Some(place) => Some(place),
-                None => self.groups.admit_group(&group, shape_id, probe, members, context),
+                None => self.groups.admit_group(&group, shape_id, arrival, members, context),
             };
             let fired =
-                place.and_then(|place| self.groups.count(place, share, shape_id, probe, 0, context).fired);
+                place.and_then(|place| self.groups.count(place, share, shape_id, arrival, 0, context).fired);
             if let Some(index) = fired
                 && found.is_none_or(|(earlier, _)| index < earlier)
             {
@@ -509,18 +505,18 @@ impl Detector {
             }
         }
         match found {
-            Some((index, key)) => self.open(rules, index, &key, probe),
+            Some((index, key)) => self.open(rules, index, &key, arrival.at),
             None => Effect::Counted,
         }
     }
 
     /// Whom to act against for a rule that fired: the source, or the members of a prefix whose packets counted.
-    fn targets(&self, rule: &Compiled, index: usize, key: &SourceKey, probe: &Probe) -> Vec<IpNet> {
-        let Some(Key::Prefix { .. }) = self.rules.keys.get(rule.key) else { return vec![key.net] };
+    fn targets(&self, rule: &Compiled, index: usize, key: &SourceKey, now: i64) -> Vec<IpNet> {
+        let Some(Key::Prefix { .. }) = self.rules.keys.get(rule.key) else { return vec![key.net()] };
         let Some(source) = self.groups.find(key) else { return Vec::new() };
-        let members = source.members(index, rule, probe::nanoseconds(probe.at), &self.shapes);
+        let members = source.members(index, rule, now, &self.shapes);
         let mut targets: Vec<_> =
-            members.into_iter().map(|member| self.widths.source(member, "").net).collect();
+            members.into_iter().map(|member| self.widths.source(member, "").net()).collect();
         targets.dedup();
         targets
     }
@@ -551,12 +547,12 @@ impl Detector {
         slots.into_iter().find(|&slot| self.open.get(slot).is_some_and(is))
     }
 
-    fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, probe: &Probe) -> Effect {
+    fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, at: Stamp) -> Effect {
         let Some(rule) = rules.rules.get(index) else { return Effect::Counted };
         let context = Context { rules, shapes: &self.shapes, key: rule.key, hasher: &self.values };
         let Some(source) = self.population(rule).find(key) else { return Effect::Counted };
-        let open = source.incident(index, rule, *key, probe, context);
-        let targets = self.targets(rule, index, key, probe);
+        let open = source.incident(index, rule, *key, at, context);
+        let targets = self.targets(rule, index, key, nanoseconds(at));
         self.forget(rules, index, key);
         if let Some(known) = self.known(rule, &open).and_then(|slot| self.open.get_mut(slot)?.as_mut()) {
             let grounds = known.grounds(rule.respond, targets);
@@ -565,7 +561,7 @@ impl Detector {
         }
         // The one that would end first gives way: were it the newcomer, a flood of forged sources would hide all others.
         let full = self.open_incidents() >= MAX_OPEN;
-        let displaced = if full { self.end_first(i64::MAX, Some(probe.at)) } else { None };
+        let displaced = if full { self.end_first(i64::MAX, Some(at)) } else { None };
         let grounds = open.grounds(rule.respond, targets);
         let finding = Finding { incident: open.record(), grounds, displaced };
         let deadline = open.last_seen().saturating_add(rule.quiet);
@@ -594,7 +590,7 @@ impl Detector {
 
     /// Ends the next incident whose quiet time has passed by `now`, as of the moment it passed.
     pub fn end_next(&mut self, now: Stamp) -> Option<IncidentEnd> {
-        self.end_first(probe::nanoseconds(now), None)
+        self.end_first(nanoseconds(now), None)
     }
 
     /// Ends the incident whose quiet time passes first, if that is by `until` (boot time in nanoseconds): as of `time`,

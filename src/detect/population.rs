@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::Seen;
 use super::key::SourceKey;
 use super::memory::Remembered;
-use super::probe::Probe;
+use super::probe::Arrival;
 use super::ruleset::Ruleset;
 use super::shape::{ShapeId, Shapes, Share};
 use super::source::{Context, Counted, Newcomer, Source};
@@ -123,11 +123,11 @@ impl Population {
         place: Place,
         share: &Share,
         shape: ShapeId,
-        probe: &Probe,
+        arrival: &Arrival<'_>,
         hold: u16,
         context: Context<'_>,
     ) -> Counted {
-        self.changing(place, |source| source.count(share, shape, probe, hold, context)).unwrap_or_default()
+        self.changing(place, |source| source.count(share, shape, arrival, hold, context)).unwrap_or_default()
     }
 
     /// Changes a tracked source, and keeps count of the sightings of all.
@@ -146,7 +146,7 @@ impl Population {
         &mut self,
         key: &SourceKey,
         shape: ShapeId,
-        probe: &Probe,
+        arrival: &Arrival<'_>,
         context: Context<'_>,
     ) -> (Option<Place>, bool) {
         let share = context.shapes.get(shape).and_then(|shape| shape.shares.get(context.key));
@@ -156,9 +156,9 @@ impl Population {
         let new = first.as_ref().is_none_or(|newcomer| newcomer.first.is_none());
         if new && !at_once {
             match first {
-                Some(newcomer) => newcomer.first = Some((*probe, shape)),
+                Some(newcomer) => newcomer.first = Some((arrival.probe(), shape)),
                 None => {
-                    let newcomer = Newcomer { first: Some((*probe, shape)), ..Newcomer::default() };
+                    let newcomer = Newcomer { first: Some((arrival.probe(), shape)), ..Newcomer::default() };
                     self.newcomers.insert(*key, newcomer);
                 }
             }
@@ -174,16 +174,16 @@ impl Population {
         &mut self,
         key: &SourceKey,
         shape: ShapeId,
-        probe: &Probe,
+        arrival: &Arrival<'_>,
         members: Option<Members<'_>>,
         context: Context<'_>,
     ) -> Option<Place> {
         let lone = self.newcomers.find(key).and_then(|place| self.newcomers.at_mut(place));
         let lone = lone.and_then(|lone| lone.first.as_ref()).map(|(first, _)| first.saddr);
-        if members.is_some() && lone == Some(probe.saddr) {
+        if members.is_some() && lone == Some(arrival.observation.packet.saddr) {
             return None;
         }
-        let (place, _) = self.admit(key, shape, probe, context);
+        let (place, _) = self.admit(key, shape, arrival, context);
         if let (Some(place), Some((sources, key_of)), Some(lone)) = (place, members, lone)
             && let Some(member) = sources.find(&key_of(lone))
         {
@@ -201,8 +201,8 @@ impl Population {
             if let (Some(kept), Some(share)) = (newcomer.recalled(), share) {
                 source.take_back(share, &kept, kept.last, context);
             } else if let (Some((probe, shape)), Some(share)) = (first, share) {
-                // Nothing fires here: a rule that one packet fires does not let its source be a newcomer.
-                source.count(share, shape, &probe, 0, context);
+                // A rule that one packet fires does not let its source be a newcomer.
+                source.begin(share, shape, &probe, context);
             }
         }
         self.sightings += source.sightings();

@@ -2,9 +2,58 @@
 
 use std::net::IpAddr;
 
+use super::key::SourceKey;
 use super::tool::Marks;
-use crate::packet::{Observation, Tcp, Transport};
+use crate::filter::Class;
+use crate::packet::{Observation, Packet, Tcp, Transport};
 use crate::time::Stamp;
+
+/// A packet that is evidence, as it came. What is kept of it is worked out where it is kept: most packets only repeat
+/// earlier ones.
+pub(super) struct Arrival<'a> {
+    pub(super) observation: &'a Observation<'a>,
+    pub(super) class: Class,
+    /// Whom it is counted for.
+    pub(super) key: SourceKey,
+    pub(super) at: Stamp,
+    /// The same in nanoseconds since boot.
+    pub(super) now: i64,
+}
+
+impl Arrival<'_> {
+    const fn packet(&self) -> &Packet {
+        &self.observation.packet
+    }
+
+    /// IP length in octets.
+    pub(super) const fn length(&self) -> u32 {
+        self.packet().length
+    }
+
+    /// Whether it looks made by hand.
+    pub(super) fn is_raw(&self) -> bool {
+        super::class::is_raw(self.packet())
+    }
+
+    pub(super) fn ends(&self) -> Ends<'_> {
+        let Packet { protocol, saddr, daddr, .. } = self.packet();
+        let dport = self.packet().ports().map_or(0, |(_, dport)| dport);
+        Ends { protocol: *protocol, dport, saddr, daddr }
+    }
+
+    pub(super) fn probe(&self) -> Probe {
+        Probe::new(self.packet(), self.at)
+    }
+}
+
+/// By what packets of one source are told apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) protocol: u8,
+    pub(super) dport: u16,
+    pub(super) saddr: &'a IpAddr,
+    pub(super) daddr: &'a IpAddr,
+}
 
 /// What is kept of a packet that counts: enough to tell later why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +83,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Of an observed packet.
-    #[must_use]
-    pub(super) fn new(observation: &Observation<'_>, at: Stamp) -> Self {
-        let packet = &observation.packet;
+    pub(super) fn new(packet: &Packet, at: Stamp) -> Self {
         let (sport, dport) = packet.ports().unwrap_or_default();
         let flags = match packet.transport {
             Transport::Tcp(Tcp { flags, .. }) => flags.0,
@@ -56,6 +102,10 @@ impl Probe {
             raw: super::class::is_raw(packet),
             marks: Marks::of(packet),
         }
+    }
+
+    pub(super) const fn ends(&self) -> Ends<'_> {
+        Ends { protocol: self.protocol, dport: self.dport, saddr: &self.saddr, daddr: &self.daddr }
     }
 }
 

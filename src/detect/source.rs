@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::incident::{Open, earlier};
 use super::key::{SourceKey, as_number};
 use super::memory::Remembered;
-use super::probe::{Probe, Sighting, nanoseconds};
+use super::probe::{Arrival, Ends, Probe, Sighting, nanoseconds};
 use super::rate::{Rates, Totals};
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Ruleset};
@@ -27,7 +27,7 @@ use crate::packet::protocol::has_ports;
 use crate::time::Stamp;
 
 /// With so many sightings those that no rule needs any more are looked for.
-const PURGE_AT: usize = 32;
+const PURGE_AT: usize = 48;
 /// How many lines of the cache with sightings are fetched beforehand; of more, the processor foresees the next itself.
 const TOUCHED: usize = 4;
 /// How many sightings are kept to show beside a count of packets or octets.
@@ -86,8 +86,8 @@ pub(super) struct Source {
     /// Sequence number and destination port of its latest segment whose lateness was in question.
     pub(super) previous_ack: Option<(u32, u16)>,
     purge_at: u32,
-    /// No rule of this shape can fire before so many sightings more.
-    unripe: (ShapeId, u32),
+    /// No rule of these shapes can fire before so many sightings more. Two, as a prefix often sends two kinds in turn.
+    unripe: [(ShapeId, u32); 2],
 }
 
 /// The part of a sighting that changes.
@@ -144,12 +144,12 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// A number that only packets alike have: 64 bits, keyed, so that nobody outside can make two collide.
-    pub(super) fn key_of(&self, share: &Share, shape: ShapeId, probe: &Probe) -> u64 {
+    fn key_of(&self, share: &Share, shape: ShapeId, ends: Ends<'_>) -> u64 {
         use std::hash::BuildHasher;
-        let plain = u64::from(shape) << 32 | u64::from(probe.protocol) << 16 | u64::from(probe.dport);
-        let daddr = if share.by_daddr { as_number(probe.daddr) } else { 0 };
+        let plain = u64::from(shape) << 32 | u64::from(ends.protocol) << 16 | u64::from(ends.dport);
+        let daddr = if share.by_daddr { as_number(*ends.daddr) } else { 0 };
         if share.by_saddr {
-            self.hasher.hash_one((plain, daddr, as_number(probe.saddr)))
+            self.hasher.hash_one((plain, daddr, as_number(*ends.saddr)))
         } else {
             self.hasher.hash_one((plain, daddr))
         }
@@ -229,22 +229,22 @@ impl Source {
         &mut self,
         share: &Share,
         shape: ShapeId,
-        probe: &Probe,
+        arrival: &Arrival<'_>,
         hold: u16,
         context: Context<'_>,
     ) -> Counted {
-        let now = nanoseconds(probe.at);
+        let (now, length) = (arrival.now, arrival.length());
         let mut fired = None;
         for &index in &share.rates {
             let Some(rule) = context.rules.rules.get(index) else { continue };
-            let (packets, bytes) = self.rates.add(number(index), probe.length, now, rule.window);
+            let (packets, bytes) = self.rates.add(number(index), length, now, rule.window);
             let sum = if rule.counting == Counting::Bytes { bytes } else { packets };
             if fired.is_none() && sum >= rule.threshold {
                 fired = Some(index);
             }
         }
-        let key = context.key_of(share, shape, probe);
-        let (fresh, repeats) = self.sight(key, share, shape, probe, hold, context);
+        let key = context.key_of(share, shape, arrival.ends());
+        let (fresh, repeats) = self.sight(key, share, shape, arrival, hold, context);
         // A packet that repeats what counts already makes no rule fire.
         if !repeats && self.is_ripe(shape) && self.hot.len() >= share.least {
             let earlier = |index: &usize| fired.is_none_or(|fired| *index < fired);
@@ -254,10 +254,36 @@ impl Source {
         Counted { fired, fresh }
     }
 
+    /// Counts a packet that came when nothing else was known of the source, and makes no rule fire.
+    pub(super) fn begin(&mut self, share: &Share, shape: ShapeId, probe: &Probe, context: Context<'_>) {
+        let now = nanoseconds(probe.at);
+        for &index in &share.rates {
+            if let Some(rule) = context.rules.rules.get(index) {
+                self.rates.add(number(index), probe.length, now, rule.window);
+            }
+        }
+        self.add(context.key_of(share, shape, probe.ends()), shape, probe, now);
+    }
+
+    /// Adds a sighting that is not known yet.
+    fn add(&mut self, key: u64, shape: ShapeId, probe: &Probe, now: i64) {
+        let bytes = u64::from(probe.length);
+        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: probe.raw });
+        self.cold.push(Cold::new(probe, shape));
+    }
+
     /// Whether a rule of `shape` could fire with one sighting more than when it was last asked.
     fn is_ripe(&mut self, shape: ShapeId) -> bool {
-        self.unripe.1 = self.unripe.1.saturating_sub(1);
-        self.unripe.0 != shape || self.unripe.1 == 0
+        self.unripe.iter_mut().for_each(|(_, more)| *more = more.saturating_sub(1));
+        self.unripe.iter().all(|(of, more)| *of != shape || *more == 0)
+    }
+
+    /// Notes that no rule of `shape` can fire before so many sightings more.
+    fn ripen(&mut self, shape: ShapeId, more: u64) {
+        let place = self.unripe.iter_mut().min_by_key(|(of, more)| (*of != shape, *more));
+        if let Some(place) = place {
+            *place = (shape, u32::try_from(more).unwrap_or(u32::MAX));
+        }
     }
 
     /// The first of some rules to fire. Where none does, it is noted how many sightings it takes at least until one can.
@@ -274,12 +300,12 @@ impl Source {
             let (weight, at_most) = self.distinct(index, rule, now, context);
             let enough = || self.members(index, rule, now, context.shapes).len() >= rule.from_at_least;
             if weight >= rule.threshold && (rule.from_at_least <= 1 || enough()) {
-                self.unripe = (shape, 0);
+                self.ripen(shape, 0);
                 return Some(index);
             }
             least = least.min(rule.threshold.saturating_sub(at_most).div_ceil(rule.most_weight()).max(1));
         }
-        self.unripe = (shape, u32::try_from(least).unwrap_or(u32::MAX));
+        self.ripen(shape, least);
         None
     }
 
@@ -290,24 +316,16 @@ impl Source {
         key: u64,
         share: &Share,
         shape: ShapeId,
-        probe: &Probe,
+        arrival: &Arrival<'_>,
         hold: u16,
         context: Context<'_>,
     ) -> (bool, bool) {
-        let now = nanoseconds(probe.at);
+        let now = arrival.now;
         let Some(at) = self.hot.iter().position(|hot| hot.key == key) else {
             if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
                 self.purge(now, context);
             }
-            self.hot.push(Hot {
-                key,
-                last: now,
-                bytes: u64::from(probe.length),
-                packets: 1,
-                told: seconds(now),
-                raw: probe.raw,
-            });
-            self.cold.push(Cold::new(probe, shape));
+            self.add(key, shape, &arrival.probe(), now);
             return (true, false);
         };
         let Some(hot) = self.hot.get_mut(at) else { return (true, false) };
@@ -315,7 +333,7 @@ impl Source {
         if !repeats {
             (hot.packets, hot.bytes) = (0, 0);
             if let Some(cold) = self.cold.get_mut(at) {
-                *cold = Cold::new(probe, shape);
+                *cold = Cold::new(&arrival.probe(), shape);
             }
         }
         let fresh = !repeats || seconds(now).wrapping_sub(hot.told) >= hold;
@@ -324,21 +342,21 @@ impl Source {
         }
         hot.last = now;
         hot.packets = hot.packets.saturating_add(1);
-        hot.bytes = hot.bytes.saturating_add(u64::from(probe.length));
-        hot.raw = probe.raw;
+        hot.bytes = hot.bytes.saturating_add(u64::from(arrival.length()));
+        hot.raw = arrival.is_raw();
         (fresh, repeats)
     }
 
     /// Takes over the sightings of a member that count here.
     pub(super) fn take_over(&mut self, member: &Self, context: Context<'_>) {
-        self.unripe.1 = 0;
+        self.unripe = Default::default();
         for (hot, cold) in member.hot.iter().zip(&member.cold) {
             let shape = context.shapes.get(cold.shape);
             let Some(share) = shape.and_then(|shape| shape.shares.get(context.key)) else { continue };
             if share.is_empty() {
                 continue;
             }
-            let key = context.key_of(share, cold.shape, &cold.probe(hot));
+            let key = context.key_of(share, cold.shape, cold.ends());
             match self.hot.iter_mut().find(|hot| hot.key == key) {
                 Some(own) => own.last = own.last.max(hot.last),
                 None => {
@@ -366,8 +384,8 @@ impl Source {
     /// Takes back what was kept of it before; time may have gone on by then.
     pub(super) fn take_back(&mut self, share: &Share, kept: &Remembered, now: i64, context: Context<'_>) {
         let Remembered { sighting: Sighting { first, probe, packets, bytes }, last, shape } = *kept;
-        self.unripe.1 = 0;
-        let key = context.key_of(share, shape, &probe);
+        self.unripe = Default::default();
+        let key = context.key_of(share, shape, probe.ends());
         let packets = u32::try_from(packets).unwrap_or(u32::MAX);
         if let Some(at) = self.hot.iter().position(|hot| hot.key == key) {
             let (Some(hot), Some(cold)) = (self.hot.get_mut(at), self.cold.get_mut(at)) else { return };
@@ -430,14 +448,14 @@ impl Source {
         index: usize,
         rule: &Compiled,
         key: SourceKey,
-        probe: &Probe,
+        at: Stamp,
         context: Context<'_>,
     ) -> Open {
-        let now = nanoseconds(probe.at);
+        let now = nanoseconds(at);
         let alive = || self.alive(index, rule.window, now, context.shapes);
         let name = rule.raw_id.as_ref().filter(|_| self.mostly_raw(index, rule, now, context));
         let name = name.unwrap_or(&rule.name);
-        let mut open = Open::new(index, Rc::clone(name), key, probe.at);
+        let mut open = Open::new(index, Rc::clone(name), key, at);
         for (hot, cold) in alive() {
             open.take_sighting(&Sighting {
                 first: cold.first,
@@ -484,7 +502,7 @@ impl Source {
         } else {
             Mask::of(index)
         };
-        self.unripe.1 = 0;
+        self.unripe = Default::default();
         self.rates.forget(|rule| emptied.contains(usize::from(rule)));
         let mut at = 0;
         while let Some(cold) = self.cold.get_mut(at) {
@@ -641,6 +659,10 @@ impl Cold {
             ttl: probe.ttl,
             marks: probe.marks,
         }
+    }
+
+    const fn ends(&self) -> Ends<'_> {
+        Ends { protocol: self.protocol, dport: self.dport, saddr: &self.saddr, daddr: &self.daddr }
     }
 
     const fn probe(&self, hot: &Hot) -> Probe {

@@ -5,15 +5,13 @@
 //! known source writes one flag where it reads anyway, instead of moving its entry in a list.
 
 use std::hash::BuildHasher;
-use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
-use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::index::Index;
-use super::key::{SourceKey, as_number};
+use super::key::SourceKey;
 
 /// How many entries the hand looks at for one place. More would be a pause that a flood could cause at will.
 const LOOKED_AT: usize = 64;
@@ -29,45 +27,11 @@ pub(super) struct Prepared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-/// A key as three numbers: cheap to hash and to compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Packed {
-    address: [u64; 2],
-    /// The prefix length, doubled; of a key with a zone that one, which is odd, and the address is whole.
-    rest: u64,
-}
-
-impl Packed {
-    fn new(key: &SourceKey) -> Self {
-        let address = as_number(key.net.addr());
-        let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
-        let rest = if key.zone == 0 { u64::from(key.net.prefix_len()) << 1 } else { key.zone | 1 };
-        Self { address: [half(address >> 64), half(address)], rest }
-    }
-
-    /// A place among [`EXPECTED`] ones. It needs to be quick and no more: who makes two keys share one gains nothing.
-    fn fold(&self) -> usize {
-        let [high, low] = self.address;
-        let mixed = (high ^ low ^ self.rest).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        usize::try_from(mixed >> (u64::BITS - EXPECTED.ilog2())).unwrap_or_default()
-    }
-
-    /// The key it was made of; one with a zone as that of a single address, which is the same here.
-    fn key(&self) -> SourceKey {
-        let [high, low] = self.address;
-        let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical();
-        let zone = if self.rest % 2 == 1 { self.rest } else { 0 };
-        let length = u8::try_from(self.rest >> 1).ok().filter(|_| zone == 0);
-        let net = length.and_then(|length| IpNet::new(address, length).ok());
-        SourceKey { net: net.unwrap_or_else(|| address.into()), zone }
-    }
-}
-
 /// In this order, and on its own lines of the cache: the first one has all that most packets need.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Entry<V> {
-    key: Packed,
+    key: SourceKey,
     used: bool,
     value: V,
 }
@@ -79,7 +43,7 @@ const EXPECTED: usize = 256;
 #[derive(Debug)]
 pub(super) struct Table<V> {
     index: Index,
-    /// Where keys that were expected lately are, each at the place that [`Packed::fold`] gives; checked before use.
+    /// Where keys that were expected lately are, each at the place that [`SourceKey::fold`] gives; checked before use.
     expected: Box<[u32; EXPECTED]>,
     entries: Vec<Option<Entry<V>>>,
     free: Vec<u32>,
@@ -94,7 +58,7 @@ pub(super) trait Pinned {
     fn is_pinned(&self) -> bool;
 }
 
-fn hash(hasher: &SeedableRandomState, key: &Packed) -> u64 {
+fn hash(hasher: &SeedableRandomState, key: &SourceKey) -> u64 {
     hasher.hash_one(key)
 }
 
@@ -122,14 +86,13 @@ impl<V: Pinned> Table<V> {
     }
 
     pub(super) fn find(&self, key: &SourceKey) -> Option<Place> {
-        let key = Packed::new(key);
-        if let Some(&at) = self.expected.get(key.fold())
-            && self.entry(at).is_some_and(|entry| entry.key == key)
+        if let Some(&at) = self.expected.get(key.fold(EXPECTED.ilog2()))
+            && self.entry(at).is_some_and(|entry| entry.key == *key)
         {
             return Some(Place(at));
         }
-        let is = |at| self.entry(at).is_some_and(|entry| entry.key == key);
-        self.index.find(hash(&self.hasher, &key), is).map(Place)
+        let is = |at| self.entry(at).is_some_and(|entry| entry.key == *key);
+        self.index.find(hash(&self.hasher, key), is).map(Place)
     }
 
     fn entry(&self, at: u32) -> Option<&Entry<V>> {
@@ -138,8 +101,7 @@ impl<V: Pinned> Table<V> {
 
     /// A key made ready to be looked for here, or in a table with the same hasher.
     pub(super) fn prepare(&self, key: &SourceKey) -> Prepared {
-        let key = Packed::new(key);
-        Prepared { hash: hash(&self.hasher, &key), fold: key.fold() }
+        Prepared { hash: hash(&self.hasher, key), fold: key.fold(EXPECTED.ilog2()) }
     }
 
     /// Finds out where some keys, which will be looked for soon, probably are, and tells which of them, by their numbers,
@@ -190,7 +152,7 @@ impl<V: Pinned> Table<V> {
     /// The entries at `places`, whether there are so many or not.
     pub(super) fn within(&self, places: Range<usize>) -> impl Iterator<Item = (SourceKey, &V)> {
         let entries = self.entries.iter().take(places.end).skip(places.start);
-        entries.flatten().map(|entry| (entry.key.key(), &entry.value))
+        entries.flatten().map(|entry| (entry.key, &entry.value))
     }
 
     /// How many places there are.
@@ -204,7 +166,6 @@ impl<V: Pinned> Table<V> {
 
     /// Puts a new entry in; the value that had to give way for it comes back. The key must not be in the table.
     pub(super) fn insert(&mut self, key: SourceKey, value: V) -> (Place, Option<V>) {
-        let key = Packed::new(&key);
         let gone = if self.len() >= self.capacity { self.evict() } else { None };
         let entry = Some(Entry { key, used: false, value });
         let at = if let Some(at) = self.free.pop() {
@@ -264,7 +225,7 @@ mod tests {
     }
 
     fn key(number: u32) -> SourceKey {
-        SourceKey { net: std::net::IpAddr::from(number.to_be_bytes()).into(), zone: 0 }
+        SourceKey::new(std::net::IpAddr::from(number.to_be_bytes()).into(), 0)
     }
 
     fn table(capacity: u32) -> Table<Value> {

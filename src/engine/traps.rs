@@ -148,7 +148,7 @@ impl Traps {
 
     /// Notes a touch. Gives the source and whether the touch opened its incident; makes room first.
     fn note(&mut self, touch: &Touch, at: Stamp) -> (IpNet, bool, Option<IncidentEnd>) {
-        let net = self.widths.source(touch.source, "").net;
+        let net = self.widths.source(touch.source, "").net();
         let known = self.touched.contains_key(&net);
         let displaced = if known || self.touched.len() < MOST { None } else { self.end_any(at) };
         self.evicted += u64::from(displaced.is_some());

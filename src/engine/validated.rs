@@ -136,11 +136,11 @@ impl<T: Copy + Eq> Sources<T> {
         let told = match &mut source.open {
             Some(open) => {
                 open.touch(address, at);
-                open.grown().then(|| Event::IncidentUpdate(Box::new(open.record(key.net, threshold))))
+                open.grown().then(|| Event::IncidentUpdate(Box::new(open.record(key.net(), threshold))))
             }
             None if is_enough => {
                 let open = source.opened(&key, address, at, threshold);
-                Some(Event::Incident(Box::new(open.record(key.net, threshold))))
+                Some(Event::Incident(Box::new(open.record(key.net(), threshold))))
             }
             None => None,
         };
@@ -150,7 +150,7 @@ impl<T: Copy + Eq> Sources<T> {
         let grounds = source.open.as_ref().filter(|_| is_enough).map(|open| Grounds {
             incident: open.id,
             rule: threshold.id.clone(),
-            targets: vec![key.net],
+            targets: vec![key.net()],
             evidence: Evidence::Validated,
             respond: threshold.respond,
         });
@@ -167,7 +167,7 @@ impl<T: Copy + Eq> Sources<T> {
         self.evicted += 1;
         let open = source.open?;
         self.ends.remove(&(open.end(&self.threshold), source.touch));
-        Some(IncidentEnd { time: at, incident: open.record(oldest.net, &self.threshold) })
+        Some(IncidentEnd { time: at, incident: open.record(oldest.net(), &self.threshold) })
     }
 
     /// Boot time at which the next incident ends.
@@ -189,7 +189,7 @@ impl<T: Copy + Eq> Sources<T> {
         let open = source.open.take()?;
         // What it has done is told; a new incident needs new evidence.
         source.seen.clear();
-        Some(IncidentEnd { time: now, incident: open.record(key.net, &self.threshold) })
+        Some(IncidentEnd { time: now, incident: open.record(key.net(), &self.threshold) })
     }
 
     /// Forgets what counts, because the input's clock stepped back. Incidents stay.
@@ -201,8 +201,8 @@ impl<T: Copy + Eq> Sources<T> {
     pub(super) fn incidents_of(&self, net: IpNet) -> impl Iterator<Item = Incident> {
         self.known
             .iter()
-            .filter(move |(key, _)| net.contains(&key.net) || key.net.contains(&net))
-            .filter_map(|(key, source)| Some(source.open.as_ref()?.record(key.net, &self.threshold)))
+            .filter(move |(key, _)| net.contains(&key.net()) || key.net().contains(&net))
+            .filter_map(|(key, source)| Some(source.open.as_ref()?.record(key.net(), &self.threshold)))
     }
 
     /// What counts now of the source within `net` that is nearest to the threshold, with its first and latest touch.
@@ -214,7 +214,8 @@ impl<T: Copy + Eq> Sources<T> {
             let last = counting().map(|seen| seen.last).max_by_key(|last| last.boot)?;
             Some((first, last, u64::try_from(counting().count()).unwrap_or(u64::MAX)))
         };
-        let within = self.known.iter().filter(|(key, _)| net.contains(&key.net) || key.net.contains(&net));
+        let within =
+            self.known.iter().filter(|(key, _)| net.contains(&key.net()) || key.net().contains(&net));
         let (first, last, count) = within.filter_map(|(_, source)| of(source)).max_by_key(|found| found.2)?;
         let threshold = u64::try_from(*things).unwrap_or(u64::MAX);
         Some((first, last, SeenCount { rule: id.clone(), count, threshold, window: *window }))
@@ -263,7 +264,7 @@ impl<T: Copy + Eq> Source<T> {
         let first = self.seen.iter().map(|seen| seen.first).min_by_key(|first| first.boot).unwrap_or(at);
         let touches = self.seen.iter().map(|seen| seen.touches).sum();
         self.open.insert(Open {
-            id: IncidentId::of(&threshold.id, key.net, key.zone, first),
+            id: IncidentId::of(&threshold.id, key.net(), key.zone(), first),
             opened: at,
             first,
             last: at,
@@ -355,7 +356,7 @@ mod tests {
 
     fn key(host: u32) -> (SourceKey, IpAddr) {
         let address = IpAddr::V4(host.into());
-        (SourceKey { net: address.into(), zone: 0 }, address)
+        (SourceKey::new(address.into(), 0), address)
     }
 
     fn touch(sources: &mut Sources<u16>, host: u32, thing: u16, seconds: u64) -> Touched {
@@ -378,7 +379,7 @@ mod tests {
             panic!("the third within the window opens an incident")
         };
         assert_eq!((incident.packets, incident.first_seen, incident.last_seen), (3, at(609), at(1208)));
-        assert_eq!((grounds.evidence, grounds.targets), (Evidence::Validated, vec![key(1).0.net]));
+        assert_eq!((grounds.evidence, grounds.targets), (Evidence::Validated, vec![key(1).0.net()]));
         assert_eq!(incident.evidence, Evidence::Validated);
     }
 
@@ -420,7 +421,7 @@ mod tests {
             assert!(touch(&mut sources, host, 0, 1).displaced.is_none());
         }
         let displaced = touch(&mut sources, 5, 0, 2).displaced.unwrap();
-        assert_eq!((displaced.incident.source, displaced.time), (key(1).0.net, at(2)));
+        assert_eq!((displaced.incident.source, displaced.time), (key(1).0.net(), at(2)));
         assert_eq!((sources.open_incidents(), sources.next_deadline()), (0, None));
         (6..1000).for_each(|host| drop(touch(&mut sources, host, 0, 3)));
         assert_eq!(sources.occupancy(), (4, 4, 995));

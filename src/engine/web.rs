@@ -68,7 +68,7 @@ impl Engine {
         self.advance(at, actions);
         self.counts.packets += 1;
         let key = self.widths.source(request.source, "");
-        match self.shield.covers(key.net) {
+        match self.shield.covers(key.net()) {
             Some(Shielded::Nobody) => return self.exempt(Exemption::NobodysAddress),
             Some(Shielded::Protected) => return self.exempt(Exemption::Protected),
             Some(Shielded::Allowed) | None => {}

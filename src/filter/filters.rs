@@ -27,6 +27,12 @@ impl FromIterator<Filter> for Filters {
 }
 
 impl Filters {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bundles.is_empty()
+    }
+
     /// Whether one of them matches a packet, given the class that the packet has been found to be of.
     #[must_use]
     pub fn matches(&self, observation: &Observation<'_>, class: Option<Class>) -> bool {

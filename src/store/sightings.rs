@@ -149,8 +149,8 @@ fn replace(
         let rules = names.entry(Arc::clone(&memory.rules)).or_insert_with(|| memory.rules.join(" "));
         insert.execute(params![
             word(memory.holder),
-            memory.key.net.to_string(),
-            memory.key.zone.cast_signed(),
+            memory.key.net().to_string(),
+            memory.key.zone().cast_signed(),
             rules.as_str(),
             memory.class.as_str(),
             memory.accepted,
@@ -218,7 +218,7 @@ fn memory(row: &Row<'_>, names: &mut Names) -> Result<Option<Memory>, StoreError
     };
     Ok(Some(Memory {
         holder,
-        key: SourceKey { net, zone: number(2)?.cast_unsigned() },
+        key: SourceKey::new(net, number(2)?.cast_unsigned()),
         rules,
         class,
         accepted: bit(5)?,

@@ -63,7 +63,7 @@ fn memory(number: u32) -> Memory {
     };
     Memory {
         holder: Holder::ALL[number as usize % 4],
-        key: SourceKey { net: saddr.into(), zone: if number.is_multiple_of(3) { 0 } else { u64::MAX } },
+        key: SourceKey::new(saddr.into(), if number.is_multiple_of(3) { 0 } else { u64::MAX }),
         rules: ["slow-scan", "other"].into_iter().take(1 + number as usize % 2).map(Arc::from).collect(),
         class: Class::ALL[number as usize % Class::ALL.len()],
         accepted: number.is_multiple_of(5),
