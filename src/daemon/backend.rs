@@ -8,6 +8,8 @@ use tracing::warn;
 
 use super::StartError;
 use crate::config::{Config, Conntrack, Family, Mode};
+use crate::decide::Measure;
+use crate::enforce::conntrack::{Disconnected, Disconnector};
 use crate::enforce::{Change, DryRun, Enforcer, Held, InstallError, Kernel, Outcome, Settings};
 use crate::host::HostFacts;
 use crate::setup;
@@ -15,9 +17,19 @@ use crate::setup;
 /// The enforcer in use.
 pub(super) enum Backend {
     /// The table in the kernel.
-    Kernel(Box<Kernel>, Vec<(u8, RangeInclusive<u16>)>, Vec<IpNet>),
+    Kernel(Box<InKernel>),
     /// Watching: what would be done is remembered, and nothing is done.
     DryRun(Box<DryRun>),
+}
+
+/// What is done in the kernel.
+pub(super) struct InKernel {
+    kernel: Kernel,
+    /// As the kernel has them.
+    published: Vec<(u8, RangeInclusive<u16>)>,
+    protected: Vec<IpNet>,
+    /// None where conntrack must stay off.
+    disconnector: Option<Disconnector>,
 }
 
 impl Backend {
@@ -43,21 +55,25 @@ impl Backend {
         };
         let kernel =
             Kernel::install(&settings).map_err(|error| refused(&config.nftables.table.to_string(), error))?;
-        Ok(Self::Kernel(Box::new(kernel), settings.services, settings.protected))
+        let disconnector = settings.conntrack.then(Disconnector::start).transpose();
+        let disconnector =
+            disconnector.map_err(|error| StartError::needs("start the thread of conntrack", error))?;
+        let Settings { services: published, protected, .. } = settings;
+        Ok(Self::Kernel(Box::new(InKernel { kernel, published, protected, disconnector })))
     }
 
     /// Brings published services and protected addresses in the kernel up to date.
     pub(super) fn reconfigure(&mut self, config: &Config, host: &HostFacts) -> io::Result<()> {
         let (services, protected) = (setup::services(config), setup::protected(config, host));
         match self {
-            Self::Kernel(kernel, now_published, now_protected) => {
-                if *now_protected != protected {
-                    kernel.protect(&protected)?;
-                    *now_protected = protected;
+            Self::Kernel(this) => {
+                if this.protected != protected {
+                    this.kernel.protect(&protected)?;
+                    this.protected = protected;
                 }
-                if *now_published != services {
-                    kernel.publish(&services)?;
-                    *now_published = services;
+                if this.published != services {
+                    this.kernel.publish(&services)?;
+                    this.published = services;
                 }
                 Ok(())
             }
@@ -65,9 +81,37 @@ impl Backend {
         }
     }
 
-    /// Makes the changes.
+    /// Makes the changes, and has the connections of those that are banned now ended.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
-        self.enforcer().apply(changes)
+        let outcomes = self.enforcer().apply(changes);
+        self.disconnect(changes.iter().zip(&outcomes).filter_map(|(change, outcome)| {
+            match (change, outcome) {
+                (Change::Put { measure: Measure::Ban, target, .. }, Outcome::Done) => Some(*target),
+                _ => None,
+            }
+        }));
+        outcomes
+    }
+
+    /// Has the connections of bans that an earlier run left ended: it may have had no time for that.
+    pub(super) fn disconnect_held(&self, held: &[Held]) {
+        self.disconnect(held.iter().filter(|held| held.measure == Measure::Ban).map(|held| held.target));
+    }
+
+    fn disconnect(&self, banned: impl Iterator<Item = IpNet>) {
+        if let Self::Kernel(this) = self
+            && let Some(disconnector) = &this.disconnector
+        {
+            disconnector.disconnect(banned);
+        }
+    }
+
+    /// The connections of banned sources that were ended.
+    pub(super) fn disconnected(&self) -> Disconnected {
+        match self {
+            Self::Kernel(this) => this.disconnector.as_ref().map(Disconnector::done).unwrap_or_default(),
+            Self::DryRun(_) => Disconnected::default(),
+        }
     }
 
     /// What is held now.
@@ -78,14 +122,14 @@ impl Backend {
     /// Sets up again what somebody has removed, without what it held.
     pub(super) fn reinstall(&mut self) -> io::Result<()> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.reinstall().map_err(io::Error::other),
+            Self::Kernel(this) => this.kernel.reinstall().map_err(io::Error::other),
             Self::DryRun(_) => Ok(()),
         }
     }
 
     fn enforcer(&mut self) -> &mut dyn Enforcer {
         match self {
-            Self::Kernel(kernel, ..) => &mut **kernel,
+            Self::Kernel(this) => &mut this.kernel,
             Self::DryRun(dry_run) => {
                 dry_run.advance(super::clock::now().boot);
                 &mut **dry_run
@@ -96,15 +140,15 @@ impl Backend {
     /// How often the table had to be installed again.
     pub(super) fn reinstalled(&self) -> u64 {
         match self {
-            Self::Kernel(kernel, ..) => kernel.reinstalled(),
+            Self::Kernel(this) => this.kernel.reinstalled(),
             Self::DryRun(_) => 0,
         }
     }
 
     /// Leaves the place to another enforcer. Where nothing is to be enforced any more, nothing stays in the kernel.
     pub(super) fn retire(self, new: Mode) {
-        if let (Self::Kernel(mut kernel, ..), Mode::Watch) = (self, new)
-            && let Err(error) = kernel.remove()
+        if let (Self::Kernel(mut this), Mode::Watch) = (self, new)
+            && let Err(error) = this.kernel.remove()
         {
             warn!("cannot remove the table: {error}");
         }

@@ -217,7 +217,10 @@ impl Daemon {
         let mut actions = Vec::new();
         let started = clock::now();
         match backend.held() {
-            Ok(held) => engine.reconcile(&held, started, &mut actions),
+            Ok(held) => {
+                backend.disconnect_held(&held);
+                engine.reconcile(&held, started, &mut actions);
+            }
             Err(error) => warn!("cannot read the bans that an earlier run left: {error}"),
         }
         let (memory, alarms) = Memory::open(&options, &mut engine, started);

@@ -5,6 +5,7 @@
 
 mod apply;
 mod arrange;
+pub mod conntrack;
 mod dry_run;
 mod expression;
 mod kernel;

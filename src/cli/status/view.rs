@@ -153,6 +153,9 @@ fn counts(status: &Status, screen: Screen) -> Table {
         if kernel.reinstalled > 0 {
             parts.push(format!("put back {}", count(kernel.reinstalled, "time", "times")));
         }
+        if kernel.connections_ended > 0 {
+            parts.push(count(kernel.connections_ended, "connection ended", "connections ended"));
+        }
         if kernel.refused > 0 {
             let last = kernel.last_error.as_deref().map(|error| format!(", lately: {}", escape(error)));
             let refused = count(kernel.refused, "operation", "operations");
@@ -304,6 +307,7 @@ mod tests {
                 refused: 1,
                 last_error: Some("No space left on device".into()),
                 reinstalled: 2,
+                connections_ended: 5,
             },
             alarms: vec![Alarm {
                 time: Wall(1_767_323_045_000_006 + 187_000_000_000),
@@ -336,7 +340,7 @@ undecoded  tcp header cut off 2
 sources    655 of 65536 (0 %); seen once 98304 of 98304 (100 %, 901696 pushed out)
 incidents  2 open, 41 since the start
 bans       3 banned, 38 restricted
-kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device
+kernel     inet nfban, put back 2 times, 5 connections ended, 1 operation refused, lately: No space left on device
 
 Latest incidents
   AGO  RULE          SOURCE     PACKETS  HOSTS  PORTS
