@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::address::never_a_host;
-use crate::config::{Config, Conntrack, Service};
+use crate::config::{Config, Conntrack, Service, Sets};
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
 use crate::detect::key::Widths;
@@ -76,7 +76,10 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
             times: config.ban.times.clone(),
             forget: config.ban.forget,
             max: usize::try_from(config.ban.max).unwrap_or(usize::MAX),
-            restrict_available: config.nftables.conntrack != Conntrack::Never,
+            // A chain of the administrator's decides itself what it does with restricted sources.
+            restrict_available: config.nftables.conntrack != Conntrack::Never
+                || config.nftables.sets.is_some(),
+            lacking: config.nftables.sets.as_ref().map(Sets::lacking).unwrap_or_default(),
         },
         shield: Shield {
             nobody: nobody(),

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use tracing::warn;
 
 use super::StartError;
-use crate::config::{Config, Conntrack, Family, Mode};
+use crate::config::{Config, Conntrack, Mode};
 use crate::decide::Measure;
 use crate::enforce::conntrack::{Disconnected, Disconnector};
-use crate::enforce::{Change, DryRun, Enforcer, Held, InstallError, Kernel, Outcome, Settings};
+use crate::enforce::{Change, DryRun, Enforcer, Given, Held, InstallError, Kernel, Outcome, Settings};
 use crate::host::HostFacts;
 use crate::setup;
 
@@ -39,12 +39,6 @@ impl Backend {
             return Ok(Self::DryRun(Box::default()));
         }
         let table = &config.nftables.table;
-        if table.family != Family::Inet || config.nftables.sets.is_some() {
-            return Err(StartError::needs(
-                format!("use table {table}"),
-                "sets of the administrator cannot be filled yet: leave `nftables.table` to `inet NAME` and `nftables.sets` out",
-            ));
-        }
         let settings = Settings {
             table: table.name.clone(),
             services: setup::services(config),
@@ -53,8 +47,11 @@ impl Backend {
             // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
             size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
         };
-        let kernel =
-            Kernel::install(&settings).map_err(|error| refused(&config.nftables.table.to_string(), error))?;
+        let kernel = match given(config) {
+            Some(given) => Kernel::fill(&given),
+            None => Kernel::install(&settings),
+        };
+        let kernel = kernel.map_err(|error| refused(&table.to_string(), error))?;
         let disconnector = settings.conntrack.then(Disconnector::start).transpose();
         let disconnector =
             disconnector.map_err(|error| StartError::needs("start the thread of conntrack", error))?;
@@ -119,6 +116,13 @@ impl Backend {
         self.enforcer().held()
     }
 
+    /// Looks whether the administrator's sets were made anew meanwhile.
+    pub(super) fn look_again(&mut self) {
+        if let Self::Kernel(this) = self {
+            this.kernel.look_again();
+        }
+    }
+
     /// Sets up again what somebody has removed, without what it held.
     pub(super) fn reinstall(&mut self) -> io::Result<()> {
         match self {
@@ -155,11 +159,17 @@ impl Backend {
     }
 }
 
+/// The administrator's sets, where those are to be filled.
+fn given(config: &Config) -> Option<Given> {
+    let names = config.nftables.sets.clone()?;
+    Some(Given { table: config.nftables.table.clone(), names })
+}
+
 fn refused(table: &str, error: InstallError) -> StartError {
     let what = format!("set up table {table}");
     let errno = match &error {
         InstallError::Ask(error) | InstallError::Refused { error, .. } => error.raw_os_error(),
-        InstallError::Incompatible { .. } => None,
+        InstallError::Incompatible { .. } | InstallError::Unfit { .. } => None,
     };
     match errno {
         Some(libc::EPERM | libc::EACCES) => StartError::NoPermission {

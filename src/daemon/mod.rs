@@ -114,7 +114,9 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
         config.mode = Mode::Watch;
     }
     if let Some(instance) = &options.instance {
-        config.nftables.table.name = format!("nfban_{instance}");
+        if config.nftables.sets.is_none() {
+            config.nftables.table.name = format!("nfban_{instance}");
+        }
         config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
     }
     Ok(Loaded { config, rules })
@@ -378,6 +380,8 @@ impl Daemon {
         if self.unprotected {
             self.refresh_host();
         }
+        self.backend.look_again();
+        self.carry_out();
         if self.captures.is_closed() {
             self.captures.reopen(&self.loaded.config.capture);
         }
@@ -460,9 +464,11 @@ impl Daemon {
             format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
         })?;
         let old = &self.loaded;
-        if new.config.control != old.config.control || new.config.nftables.table != old.config.nftables.table
+        if new.config.control != old.config.control
+            || (&new.config.nftables.table, &new.config.nftables.sets)
+                != (&old.config.nftables.table, &old.config.nftables.sets)
         {
-            return Err("the control socket or the table changed; restart for that".to_owned());
+            return Err("the control socket, the table or its sets changed; restart for that".to_owned());
         }
         let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
         let rebuild_backend =

@@ -1,5 +1,6 @@
 //! What follows from an incident: who may be acted against, how, and for how long.
 
+mod lacking;
 mod ledger;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::AddressSet;
 
+pub use self::lacking::{Kind, Lacking};
 pub use self::ledger::{Deed, Ledger, Standing, State};
 
 /// How well an incident's source address is proven.
@@ -69,6 +71,8 @@ pub struct Policy {
     pub max: usize,
     /// Whether the kernel side of [`Response::Restrict`] exists (it needs conntrack).
     pub restrict_available: bool,
+    /// Which targets the kernel has no set for.
+    pub lacking: Lacking,
 }
 
 /// The longest timeout that spoofable evidence leads to.
@@ -84,6 +88,7 @@ impl Default for Policy {
             forget: Duration::from_secs(30 * 24 * HOUR),
             max: 100_000,
             restrict_available: true,
+            lacking: Lacking::default(),
         }
     }
 }

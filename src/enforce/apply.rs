@@ -16,11 +16,11 @@ use super::expression::Counts;
 use super::kernel::Kernel;
 use super::layout::Place;
 use super::message::{self, Element, Key};
+use super::sets::Sets;
 use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
-use crate::decide::Measure;
 use crate::netlink::{Batch, Header, Message, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
@@ -59,6 +59,8 @@ struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Found(Counts),
+    /// An element that somebody else has put into the administrator's set.
+    Foreign,
     Missing,
     /// No answer came, or one that is neither.
     Unknown,
@@ -69,12 +71,13 @@ impl Answer {
         if let Self::Found(counts) = self { Some(counts) } else { None }
     }
 
-    fn read(message: &Message<'_>) -> Self {
+    fn read(message: &Message<'_>, sets: &Sets) -> Self {
         if message.kind == NLMSG_ERROR {
             let missing = message.errno() == Some(libc::ENOENT);
             return if missing { Self::Missing } else { Self::Unknown };
         }
-        message::read_elements(message).next().map_or(Self::Unknown, |read| Self::Found(read.counts))
+        let Some(read) = message::read_elements(message).next() else { return Self::Unknown };
+        sets.ours(read).map_or(Self::Foreign, |read| Self::Found(read.counts))
     }
 }
 
@@ -84,8 +87,13 @@ impl Stage {
         let [own, beside] = answers;
         let found = own.counts().or(beside.counts()).is_some();
         match self {
+            // It stays as it is, and ours comes when it has gone.
+            Self::Add if own == Answer::Foreign && !place.prefix => {
+                Self::Settled(Outcome::Refused(libc::EEXIST))
+            }
+            Self::Lift { .. } if own == Answer::Foreign => Self::Settled(Outcome::Done),
             // Of an interval set the answer is the stretch that holds the first address, whosever it is.
-            Self::Add if found && place.prefix => Self::Arrange,
+            Self::Add if place.prefix && (found || own == Answer::Foreign) => Self::Arrange,
             // What is dropped between the answer and the transaction is not counted: some microseconds' packets.
             Self::Add if found => {
                 let mut counts = own.counts().unwrap_or_default();
@@ -124,16 +132,15 @@ impl Change {
         target.trunc()
     }
 
-    fn first_stage(&self, conntrack: bool) -> Stage {
+    fn first_stage(&self, sets: &Sets) -> Stage {
         let place = self.place();
+        let has_set = sets.set(place).is_some();
         match self {
-            Self::Put { measure: Measure::Restrict, .. } if !conntrack => {
-                Stage::Settled(Outcome::Refused(libc::EOPNOTSUPP))
-            }
-            Self::Lift { measure: Measure::Restrict, .. } if !conntrack => Stage::Settled(Outcome::Done),
+            Self::Put { .. } if !has_set => Stage::Settled(Outcome::Refused(libc::EOPNOTSUPP)),
+            Self::Lift { .. } if !has_set => Stage::Settled(Outcome::Done),
             Self::Put { .. } => Stage::Add,
             Self::Lift { .. } if place.prefix => Stage::Arrange,
-            Self::Lift { .. } => Stage::Lift { own: true, beside: place.rate_set().is_some() },
+            Self::Lift { .. } => Stage::Lift { own: true, beside: sets.rate_set(place).is_some() },
         }
     }
 }
@@ -141,6 +148,7 @@ impl Change {
 impl Kernel {
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.look_again();
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut rest = changes;
@@ -154,11 +162,16 @@ impl Kernel {
 
     /// Applies changes of different targets.
     fn apply_some(&mut self, changes: &[Change]) -> Vec<Outcome> {
-        let conntrack = self.settings.conntrack;
-        let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
+        let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(&self.sets)).collect();
         let answers = self.ask(changes, &stages);
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
-            *stage = stage.knowing(change.place(), answers);
+            *stage = match (*stage, answers) {
+                // Whose it is must be known before anything is deleted from the administrator's set.
+                (Stage::Lift { .. }, [Answer::Unknown, _]) if !self.sets.are_own() => {
+                    Stage::Settled(Outcome::Refused(libc::EAGAIN))
+                }
+                (stage, answers) => stage.knowing(change.place(), answers),
+            };
         }
         let mut reinstalled = false;
         loop {
@@ -188,7 +201,7 @@ impl Kernel {
         let mut transaction = Transaction::begin(&mut self.connection, most);
         let table = &self.settings.table;
         for (index, (change, stage)) in changes.iter().zip(stages).enumerate() {
-            write_change(&mut transaction, table, index, change, *stage);
+            write_change(&mut transaction, (table, &self.sets), index, change, *stage);
         }
         transaction.commit(&mut self.connection)
     }
@@ -217,6 +230,9 @@ impl Kernel {
             };
             *stage = match (*stage, errno) {
                 (Stage::Add, libc::EEXIST) if change.place().prefix => Stage::Arrange,
+                (Stage::Add, libc::EEXIST) if !self.sets.are_own() => {
+                    Stage::Settled(Outcome::Refused(libc::EEXIST))
+                }
                 // Somebody was faster: its counts are not worth asking again.
                 (Stage::Add, libc::EEXIST) => Stage::Renew(Counts::default()),
                 (stage @ (Stage::Add | Stage::Renew(_)), libc::ENOENT) if retry => stage,
@@ -247,11 +263,11 @@ impl Kernel {
         let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
         for (index, change) in some.iter().filter_map(|&index| Some((index, changes.get(index)?))) {
             let place = change.place();
-            let sets = [Some(place.set()), place.rate_set()];
+            let sets = [self.sets.set(place), self.sets.rate_set(place)];
             for (which, set) in sets.into_iter().enumerate().filter_map(|(which, set)| Some((which, set?))) {
                 let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
                 let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
-                questions.message(header, &nfgenmsg(NFPROTO_INET, 0), |m| {
+                questions.message(header, &nfgenmsg(self.sets.family(), 0), |m| {
                     message::elements(m, &self.settings.table, set, |list| change.key().write_start(list));
                 });
                 asked.push((index, which));
@@ -270,7 +286,7 @@ impl Kernel {
                 };
                 missing = missing.saturating_sub(1);
                 if let Some(answer) = answers.get_mut(index).and_then(|answers| answers.get_mut(which)) {
-                    *answer = Answer::read(&message);
+                    *answer = Answer::read(&message, &self.sets);
                 }
             }
         }
@@ -324,24 +340,27 @@ fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
 
 fn write_change(
     transaction: &mut Transaction<Origin>,
-    table: &str,
+    (table, sets): (&str, &Sets),
     index: usize,
     change: &Change,
     stage: Stage,
 ) {
     let place = change.place();
-    let beside = place.rate_set().map(|set| (set, true));
-    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten() {
+    let own = sets.set(place).map(|set| (set, false));
+    let beside = sets.rate_set(place).map(|set| (set, true));
+    for (set, beside) in [own, beside].into_iter().flatten() {
         let origin = Origin { change: index, beside };
+        let destination = (table, set, sets);
         match stage {
-            Stage::Add => add(transaction, origin, (table, set), change, NLM_F_EXCL, None),
+            Stage::Add => add(transaction, origin, destination, change, NLM_F_EXCL, None),
             Stage::Renew(counts) => {
                 // Before Linux 6.12 adding what exists succeeds and leaves its timeout as it was. So it is deleted, and
                 // added first in case it has just expired: deleting what is not there would refuse the transaction.
-                add(transaction, origin, (table, set), change, 0, None);
+                add(transaction, origin, destination, change, 0, None);
                 delete(transaction, origin, (table, set), change);
                 // The counts of both sets go to the target's own.
-                add(transaction, origin, (table, set), change, NLM_F_EXCL, (!beside).then_some(counts));
+                let counts = (!beside && sets.counts(place)).then_some(counts);
+                add(transaction, origin, destination, change, NLM_F_EXCL, counts);
             }
             Stage::Lift { own, beside: rate } if (if beside { rate } else { own }) => {
                 delete(transaction, origin, (table, set), change);
@@ -354,7 +373,7 @@ fn write_change(
 fn add(
     transaction: &mut Transaction<Origin>,
     origin: Origin,
-    (table, set): (&str, &str),
+    (table, set, sets): (&str, &str, &Sets),
     change: &Change,
     flags: u16,
     counts: Option<Counts>,
@@ -362,7 +381,8 @@ fn add(
     let Change::Put { target, timeout, comment, .. } = change else { return };
     let key = change.key();
     let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
-    let element = Element { key, timeout: *timeout, comment, target_length, counts };
+    let comment = sets.comment(comment);
+    let element = Element { key, timeout: *timeout, comment: &comment, target_length, counts };
     transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
         message::elements(m, table, set, |list| element.write(list));
     });

@@ -9,6 +9,7 @@ use super::expression::Counts;
 use super::kernel::Kernel;
 use super::layout::Place;
 use super::message::{self, Element, Key};
+use super::sets::Sets;
 use super::stretches::{self, Entry, Stretch};
 use super::transaction::Transaction;
 use super::uapi::*;
@@ -49,8 +50,10 @@ impl Kernel {
 
     fn rearrange_once(&mut self, place: Place, changes: &[&Change]) -> Result<(), i32> {
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let own = self.stretches(place.set()).map_err(errno)?;
-        let beside = match place.rate_set() {
+        let set = self.sets.set(place).ok_or(libc::EOPNOTSUPP)?.to_owned();
+        let own = self.stretches(&set).map_err(errno)?;
+        let rate_set = self.sets.rate_set(place);
+        let beside = match rate_set {
             Some(rate) => self.stretches(rate).map_err(errno)?,
             None => Vec::new(),
         };
@@ -60,10 +63,11 @@ impl Kernel {
             Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
         let table = self.settings.table.as_str();
         let mut carried = BTreeMap::new();
-        if let Some(rate) = place.rate_set() {
-            plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
+        if let Some(rate) = rate_set {
+            plan.write(&mut transaction, (table, rate), &beside, &mut carried, (&self.sets, false));
         }
-        plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
+        let carries = self.sets.counts(place);
+        plan.write(&mut transaction, (table, &set), &own, &mut carried, (&self.sets, carries));
         transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())
     }
 }
@@ -113,7 +117,7 @@ impl Plan {
         (table, set): (&str, &str),
         found: &[Stretch],
         carried: &mut BTreeMap<IpNet, Counts>,
-        carries: bool,
+        (sets, carries): (&Sets, bool),
     ) {
         let (kept, deleted): (Vec<_>, Vec<_>) = found.iter().partition(|stretch| self.keeps(stretch));
         let kept: BTreeSet<IpAddr> = kept.into_iter().map(|stretch| stretch.first).collect();
@@ -132,7 +136,7 @@ impl Plan {
             let element = Element {
                 key: Key::Stretch(*first, *last),
                 timeout: entry.expires,
-                comment: &entry.comment,
+                comment: &sets.comment(&entry.comment),
                 target_length: Some(entry.target.prefix_len()),
                 // All of a target's counts go to its first new stretch.
                 counts: if carries { carried.remove(&entry.target) } else { None },

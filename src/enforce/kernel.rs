@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, Place, RESTRICT, SERVICES, Set};
 use super::message::{self, Key, Read};
+use super::sets::{Given, Sets};
 use super::socket::Connection;
 use super::stretches::{self, Stretch};
 use super::transaction::{Refusal, Transaction};
@@ -54,6 +55,14 @@ pub enum InstallError {
         /// The first set that is different.
         set: &'static str,
     },
+    /// The administrator's sets cannot be filled.
+    #[error("table {table}: {wrong}")]
+    Unfit {
+        /// The table, with its family.
+        table: String,
+        /// Everything that is wrong with its sets, and how they must be.
+        wrong: String,
+    },
     /// The kernel refused.
     #[error("the kernel refuses {what} of table inet {table}: {error}")]
     Refused {
@@ -88,13 +97,18 @@ impl fmt::Display for Part {
     }
 }
 
-/// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this.
+/// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this, or the sets that
+/// the administrator gave.
 ///
 /// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered.
 /// A full set is [`Outcome::Refused`] with ENFILE, and an expensive one (10 to 20 ms): keep a count, and stay below.
 pub struct Kernel {
     pub(super) connection: Connection,
     pub(super) settings: Settings,
+    pub(super) sets: Sets,
+    /// Which sets of the administrator's these are: the handles of the table and of each set. Somebody who loads his
+    /// ruleset anew makes others of the same names, which are empty.
+    identity: Vec<u64>,
     reinstalled: u64,
 }
 
@@ -110,7 +124,33 @@ impl Kernel {
     /// # Errors
     /// When there is no such socket. Missing permission shows only with the first change.
     pub fn open(settings: &Settings) -> io::Result<Self> {
-        Ok(Self { connection: Connection::open()?, settings: settings.clone(), reinstalled: 0 })
+        let sets = Sets::Own { conntrack: settings.conntrack };
+        let connection = Connection::open(sets.family())?;
+        Ok(Self { connection, settings: settings.clone(), sets, identity: Vec::new(), reinstalled: 0 })
+    }
+
+    /// Opens a socket for sets of the administrator's, and changes nothing. Of what is in them only elements with a
+    /// comment of nfban's are touched.
+    ///
+    /// # Errors
+    /// See [`Kernel::open`].
+    pub fn open_given(given: &Given) -> io::Result<Self> {
+        let sets = Sets::given(given);
+        let connection = Connection::open(sets.family())?;
+        let table = given.table.name.clone();
+        let settings =
+            Settings { table, services: Vec::new(), protected: Vec::new(), conntrack: false, size: 0 };
+        Ok(Self { connection, settings, sets, identity: Vec::new(), reinstalled: 0 })
+    }
+
+    /// Opens a socket and compares the administrator's sets with what they must be.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn fill(given: &Given) -> Result<Self, InstallError> {
+        let mut kernel = Self::open_given(given)?;
+        kernel.set_up()?;
+        Ok(kernel)
     }
 
     /// Opens a socket and sets the table up.
@@ -124,11 +164,20 @@ impl Kernel {
     }
 
     /// Makes the table, or makes of an earlier one what the settings say, in one transaction. Elements that stand in
-    /// its sets stay and are dropped without a gap.
+    /// its sets stay and are dropped without a gap. Sets of the administrator's are only looked at.
     ///
     /// # Errors
     /// When a table of this name has other sets than ours, or the kernel refuses; nothing is changed then.
     pub fn set_up(&mut self) -> Result<(), InstallError> {
+        if !self.sets.are_own() {
+            let (found, identity) = self.found_given()?;
+            self.sets.compare(&found).map_err(|wrong| InstallError::Unfit {
+                table: self.sets.describe(&self.settings.table),
+                wrong,
+            })?;
+            self.identity = identity;
+            return Ok(());
+        }
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
         let chains = layout::chains(self.settings.conntrack);
         let found = self.found_sets()?;
@@ -163,11 +212,15 @@ impl Kernel {
         })
     }
 
-    /// Deletes the table and with it everything that is held. That there is none is no error.
+    /// Deletes the table and with it everything that is held; of sets of the administrator's our elements. That there
+    /// is none is no error.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn remove(&mut self) -> io::Result<()> {
+        if !self.sets.are_own() {
+            return self.withdraw();
+        }
         let mut transaction = Transaction::begin(&mut self.connection, 1);
         let table = &self.settings.table;
         transaction.push(Part::Table, NFT_MSG_DELTABLE, 0, |m| message::table(m, table));
@@ -177,6 +230,55 @@ impl Kernel {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The administrator's table: its sets, and which ones they are.
+    fn found_given(&mut self) -> io::Result<(BTreeMap<String, Found>, Vec<u64>)> {
+        let table = &self.settings.table;
+        let tables = self.connection.dump(
+            NFT_MSG_GETTABLE,
+            |_| (),
+            |m, list| {
+                let part = |kind| m.attributes(4).find(move |attribute| attribute.kind == kind);
+                if part(NFTA_TABLE_NAME).is_some_and(|name| name.text() == table.as_bytes()) {
+                    list.extend(part(NFTA_TABLE_HANDLE).and_then(|handle| handle.be64()));
+                }
+            },
+        )?;
+        let found = self.found_sets()?;
+        let sets = self.sets.places().into_iter().filter_map(|place| found.get(self.sets.set(place)?));
+        let identity = tables.into_iter().chain(sets.map(|set| set.handle)).collect();
+        Ok((found, identity))
+    }
+
+    /// Whether the administrator's sets are still those that were filled.
+    fn are_the_same(&mut self) -> io::Result<bool> {
+        Ok(self.found_given()?.1 == self.identity)
+    }
+
+    /// Takes in that the administrator's sets were made anew, once all of them are there.
+    pub fn look_again(&mut self) {
+        if !self.sets.are_own() && self.are_the_same().is_ok_and(|same| !same) {
+            // Why they cannot be filled shows when they are.
+            let _ = self.reinstall();
+        }
+    }
+
+    /// Deletes our elements from the administrator's sets.
+    fn withdraw(&mut self) -> io::Result<()> {
+        let mut lifts = Vec::new();
+        for place in self.sets.places() {
+            let mut held = Vec::new();
+            none_if_missing(self.held_at(place, &mut held).map(|()| Vec::<()>::new()))?;
+            lifts.extend(
+                held.into_iter().map(|held| Change::Lift { measure: held.measure, target: held.target }),
+            );
+        }
+        let refused = self.apply_all(&lifts).into_iter().find_map(|outcome| match outcome {
+            Outcome::Refused(errno) if errno != libc::ENOENT => Some(errno),
+            _ => None,
+        });
+        refused.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
     /// Replaces the published services.
@@ -202,12 +304,20 @@ impl Kernel {
     pub fn reinstall(&mut self) -> Result<(), InstallError> {
         self.set_up()?;
         self.reinstalled += 1;
-        tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
+        if self.sets.are_own() {
+            tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
+        } else {
+            tracing::warn!(table = self.settings.table, "the sets were made anew and are filled again");
+        }
         Ok(())
     }
 
     /// Replaces what stands in some sets; sets the whole table up if it is gone.
     fn replace(&mut self, write: impl Fn(&Self, &mut Transaction<Part>)) -> io::Result<()> {
+        if !self.sets.are_own() {
+            // The administrator's chain says what is published and protected.
+            return Ok(());
+        }
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         write(self, &mut transaction);
         match transaction.commit(&mut self.connection) {
@@ -335,14 +445,22 @@ impl Kernel {
         }))
     }
 
-    /// The elements of a set; ENOENT when there is no such set.
+    /// Our elements of a set; ENOENT when there is no such set.
     fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
-        let table = &self.settings.table;
+        let Self { settings: Settings { table, .. }, sets, .. } = self;
         self.connection.dump(
             NFT_MSG_GETSETELEM,
             |m| message::all_elements(m, table, set),
-            |m, list| list.extend(message::read_elements(m)),
+            |m, list| list.extend(message::read_elements(m).filter_map(|read| sets.ours(read))),
         )
+    }
+
+    /// Our elements at a place that has a set.
+    fn elements_at(&mut self, place: Place) -> io::Result<Vec<Read>> {
+        match self.sets.set(place).map(str::to_owned) {
+            Some(set) => self.elements(&set),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The elements of an interval set; none when there is no such set.
@@ -354,12 +472,12 @@ impl Kernel {
         if place.prefix {
             return self.held_prefixes(place, held);
         }
-        let beside: HashMap<IpAddr, Counts> = match place.rate_set() {
+        let beside: HashMap<IpAddr, Counts> = match self.sets.rate_set(place) {
             Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
             None => HashMap::new(),
         };
         let length = if place.ipv6 { 64 } else { 32 };
-        held.extend(self.elements(place.set())?.into_iter().filter_map(|read| {
+        held.extend(self.elements_at(place)?.into_iter().filter_map(|read| {
             let mut counts = read.counts;
             counts += beside.get(&read.address).copied().unwrap_or_default();
             Some(Held {
@@ -375,11 +493,11 @@ impl Kernel {
     }
 
     fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
-        let beside = match place.rate_set() {
+        let beside = match self.sets.rate_set(place) {
             Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
             None => BTreeMap::new(),
         };
-        held.extend(stretches::entries(&stretches::pair(self.elements(place.set())?)).into_values().map(
+        held.extend(stretches::entries(&stretches::pair(self.elements_at(place)?)).into_values().map(
             |entry| {
                 let mut counts = entry.counts;
                 counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
@@ -403,11 +521,12 @@ impl Enforcer for Kernel {
     }
 
     fn held(&mut self) -> io::Result<Vec<Held>> {
-        if !self.has_its_rules()? {
+        let is_there = if self.sets.are_own() { self.has_its_rules()? } else { self.are_the_same()? };
+        if !is_there {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
         let mut held = Vec::new();
-        for place in layout::places(self.settings.conntrack) {
+        for place in self.sets.places() {
             self.held_at(place, &mut held)?;
         }
         Ok(held)
@@ -420,10 +539,14 @@ impl Enforcer for Kernel {
 }
 
 /// A set that the table has.
-struct Found {
-    key: Option<u32>,
-    length: Option<u32>,
-    flags: u32,
+pub(super) struct Found {
+    pub(super) key: Option<u32>,
+    pub(super) length: Option<u32>,
+    pub(super) flags: u32,
+    /// Whether nft joins adjacent elements of it.
+    pub(super) merges: bool,
+    /// Its number within the table.
+    handle: u64,
     /// What each of its elements carries: the expressions' names.
     expressions: Vec<Vec<u8>>,
 }
@@ -433,13 +556,16 @@ impl Found {
     fn read(message: &crate::netlink::Message<'_>, table: &str) -> Option<(String, Self)> {
         let mut name = None;
         let mut ours = false;
-        let mut found = Self { key: None, length: None, flags: 0, expressions: Vec::new() };
+        let mut found =
+            Self { key: None, length: None, flags: 0, merges: false, handle: 0, expressions: Vec::new() };
         for attribute in message.attributes(4) {
             match attribute.kind {
                 NFTA_SET_TABLE => ours = attribute.text() == table.as_bytes(),
                 NFTA_SET_NAME => name = Some(String::from_utf8_lossy(attribute.text()).into_owned()),
                 NFTA_SET_FLAGS => found.flags = attribute.be32().unwrap_or_default(),
                 NFTA_SET_KEY_TYPE => found.key = attribute.be32(),
+                NFTA_SET_HANDLE => found.handle = attribute.be64().unwrap_or_default(),
+                NFTA_SET_USERDATA => found.merges = message::merges(attribute.value),
                 NFTA_SET_KEY_LEN => found.length = attribute.be32(),
                 NFTA_SET_EXPR => found.expressions.extend(expression_name(attribute)),
                 NFTA_SET_EXPRESSIONS => {
@@ -449,6 +575,11 @@ impl Found {
             }
         }
         name.filter(|_| ours).map(|name| (name, found))
+    }
+
+    /// Whether its elements count what they match, and do nothing else.
+    pub(super) fn counts_alone(&self) -> bool {
+        self.expressions == [b"counter"]
     }
 
     /// Whether it is the set we would make.

@@ -9,6 +9,8 @@ use super::stretches::after;
 use super::uapi::*;
 use crate::netlink::{Attribute, Attributes, Batch, Message};
 
+/// libnftnl's `NFTNL_UDATA_SET_MERGE_ELEMENTS`.
+const UDATA_MERGE_ELEMENTS: u8 = 2;
 /// libnftnl's `NFTNL_UDATA_SET_ELEM_COMMENT`.
 const UDATA_COMMENT: u8 = 0;
 /// The prefix length of the target that a stretch of an interval set belongs to. nft skips types it does not know.
@@ -280,16 +282,30 @@ fn read_counter(expression: Attribute<'_>, counts: &mut Counts) {
     }
 }
 
-fn read_userdata(mut octets: &[u8], read: &mut Read) {
-    while let [kind, length, rest @ ..] = octets {
-        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
-        match (*kind, value) {
+fn read_userdata(octets: &[u8], read: &mut Read) {
+    for (kind, value) in userdata_of(octets) {
+        match (kind, value) {
             (UDATA_COMMENT, [text @ .., 0]) => read.comment = String::from_utf8_lossy(text).into_owned(),
             (UDATA_TARGET_LENGTH, [length]) => read.target_length = Some(*length),
             _ => {}
         }
-        octets = rest;
     }
+}
+
+/// Whether a set's userdata says that nft joins adjacent elements.
+pub(super) fn merges(octets: &[u8]) -> bool {
+    userdata_of(octets)
+        .any(|(kind, value)| kind == UDATA_MERGE_ELEMENTS && value.iter().any(|&octet| octet != 0))
+}
+
+/// Types and values, up to the first length that is a lie.
+fn userdata_of(mut octets: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let [kind, length, rest @ ..] = octets else { return None };
+        let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+        octets = rest;
+        Some((*kind, value))
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod expression;
 mod kernel;
 mod layout;
 mod message;
+mod sets;
 mod socket;
 mod stretches;
 mod transaction;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
+pub use self::sets::Given;
 use crate::decide::Measure;
 
 /// One change to what is enforced.

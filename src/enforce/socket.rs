@@ -25,11 +25,12 @@ pub(super) struct Connection {
     buffer: Vec<u8>,
     sequence: u32,
     room: usize,
+    family: u8,
 }
 
 impl Connection {
-    /// Opens a socket in the calling thread's network namespace.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens a socket in the calling thread's network namespace, for tables of `family` (`NFPROTO_…`).
+    pub(super) fn open(family: u8) -> io::Result<Self> {
         // It never blocks: every answer is there when `sendmsg` returns, and one that got lost would be waited for for ever.
         let socket = Socket::open(Bus::Netfilter, 0)?;
         socket.leave_out_requests()?;
@@ -39,7 +40,12 @@ impl Connection {
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
         let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family })
+    }
+
+    /// The family of the tables that are meant.
+    pub(super) const fn family(&self) -> u8 {
+        self.family
     }
 
     /// How many octets one transaction may have.
@@ -86,7 +92,7 @@ impl Connection {
                 Ok(false) => {}
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
-                    *self = Self::open()?;
+                    *self = Self::open(self.family)?;
                     return Err(error);
                 }
             }
@@ -104,7 +110,7 @@ impl Connection {
         let sequence = self.sequences(1);
         let mut request = Batch::default();
         let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | NLM_F_DUMP, sequence };
-        request.message(header, &nfgenmsg(NFPROTO_INET, 0), body);
+        request.message(header, &nfgenmsg(self.family, 0), body);
         self.send(&request)?;
         let mut whole = true;
         loop {
