@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::StartError;
 use crate::config::{Config, Conntrack, Mode};
@@ -18,8 +18,9 @@ use crate::setup;
 pub(super) enum Backend {
     /// The table in the kernel.
     Kernel(Box<InKernel>),
-    /// Watching: what would be done is remembered, and nothing is done.
-    DryRun(Box<DryRun>),
+    /// Watching: what would be done is made up to its transaction and remembered, and nothing is done. Without the kernel's
+    /// side where that cannot be asked, or would refuse.
+    DryRun(Box<DryRun>, Option<Box<Kernel>>),
 }
 
 /// What is done in the kernel.
@@ -35,9 +36,6 @@ pub(super) struct InKernel {
 impl Backend {
     /// Sets up what the configuration asks for.
     pub(super) fn open(config: &Config, host: &HostFacts) -> Result<Self, StartError> {
-        if config.mode == Mode::Watch {
-            return Ok(Self::DryRun(Box::default()));
-        }
         let table = &config.nftables.table;
         let settings = Settings {
             table: table.name.clone(),
@@ -47,11 +45,21 @@ impl Backend {
             // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
             size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
         };
-        let kernel = match given(config) {
+        let given = given(config);
+        if config.mode == Mode::Watch {
+            let kernel = match &given {
+                Some(given) => Kernel::rehearse_given(given),
+                None => Kernel::rehearse(&settings),
+            };
+            let kernel =
+                kernel.inspect_err(|error| warn!("watching only; it could not be enforced: {error}"));
+            return Ok(Self::DryRun(Box::default(), kernel.ok().map(Box::new)));
+        }
+        let kernel = match given {
             Some(given) => Kernel::fill(&given),
             None => Kernel::install(&settings),
         };
-        let kernel = kernel.map_err(|error| refused(&table.to_string(), error))?;
+        let kernel = kernel.map_err(|error| refused("set up", &table.to_string(), error))?;
         let disconnector = settings.conntrack.then(Disconnector::start).transpose();
         let disconnector =
             disconnector.map_err(|error| StartError::needs("start the thread of conntrack", error))?;
@@ -74,12 +82,23 @@ impl Backend {
                 }
                 Ok(())
             }
-            Self::DryRun(dry_run) => dry_run.protect(&protected),
+            Self::DryRun(dry_run, _) => dry_run.protect(&protected),
         }
     }
 
     /// Makes the changes, and has the connections of those that are banned now ended.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        if let Self::DryRun(_, Some(kernel)) = self {
+            let outcomes = kernel.apply(changes);
+            let possible = changes.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
+            let possible: Vec<Change> = possible.map(|(change, _)| change.clone()).collect();
+            for change in &possible {
+                info!("watching only; not done: {}", kernel.in_words(change));
+            }
+            // What is only remembered is never refused.
+            let _ = self.enforcer().apply(&possible);
+            return outcomes;
+        }
         let outcomes = self.enforcer().apply(changes);
         self.disconnect(changes.iter().zip(&outcomes).filter_map(|(change, outcome)| {
             match (change, outcome) {
@@ -107,7 +126,7 @@ impl Backend {
     pub(super) fn disconnected(&self) -> Disconnected {
         match self {
             Self::Kernel(this) => this.disconnector.as_ref().map(Disconnector::done).unwrap_or_default(),
-            Self::DryRun(_) => Disconnected::default(),
+            Self::DryRun(..) => Disconnected::default(),
         }
     }
 
@@ -127,14 +146,14 @@ impl Backend {
     pub(super) fn reinstall(&mut self) -> io::Result<()> {
         match self {
             Self::Kernel(this) => this.kernel.reinstall().map_err(io::Error::other),
-            Self::DryRun(_) => Ok(()),
+            Self::DryRun(..) => Ok(()),
         }
     }
 
     fn enforcer(&mut self) -> &mut dyn Enforcer {
         match self {
             Self::Kernel(this) => &mut this.kernel,
-            Self::DryRun(dry_run) => {
+            Self::DryRun(dry_run, _) => {
                 dry_run.advance(super::clock::now().boot);
                 &mut **dry_run
             }
@@ -145,18 +164,43 @@ impl Backend {
     pub(super) fn reinstalled(&self) -> u64 {
         match self {
             Self::Kernel(this) => this.kernel.reinstalled(),
-            Self::DryRun(_) => 0,
+            Self::DryRun(..) => 0,
+        }
+    }
+
+    /// Takes everything out of the kernel. In a dry run nothing is there.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Kernel(this) => this.kernel.remove(),
+            Self::DryRun(..) => Ok(()),
         }
     }
 
     /// Leaves the place to another enforcer. Where nothing is to be enforced any more, nothing stays in the kernel.
     pub(super) fn retire(self, new: Mode) {
-        if let (Self::Kernel(mut this), Mode::Watch) = (self, new)
-            && let Err(error) = this.kernel.remove()
+        if let (mut this @ Self::Kernel(_), Mode::Watch) = (self, new)
+            && let Err(error) = this.flush()
         {
             warn!("cannot remove the table: {error}");
         }
     }
+}
+
+/// Takes everything that a configuration has put into the kernel out of it, whichever daemon did it.
+pub(super) fn flush(config: &Config) -> Result<(), StartError> {
+    let table = &config.nftables.table;
+    let kernel = match given(config) {
+        Some(given) => Kernel::open_given(&given),
+        None => Kernel::open(&Settings {
+            table: table.name.clone(),
+            services: Vec::new(),
+            protected: Vec::new(),
+            conntrack: true,
+            size: 0,
+        }),
+    };
+    let removed = kernel.and_then(|mut kernel| kernel.remove());
+    removed.map_err(|error| refused("empty", &table.to_string(), error.into()))
 }
 
 /// The administrator's sets, where those are to be filled.
@@ -165,8 +209,8 @@ fn given(config: &Config) -> Option<Given> {
     Some(Given { table: config.nftables.table.clone(), names })
 }
 
-fn refused(table: &str, error: InstallError) -> StartError {
-    let what = format!("set up table {table}");
+fn refused(doing: &str, table: &str, error: InstallError) -> StartError {
+    let what = format!("{doing} table {table}");
     let errno = match &error {
         InstallError::Ask(error) | InstallError::Refused { error, .. } => error.raw_os_error(),
         InstallError::Incompatible { .. } | InstallError::Unfit { .. } => None,

@@ -44,6 +44,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Decide everything, change nothing in the kernel.
     pub dry_run: bool,
+    /// Take everything out of the kernel when stopped.
+    pub flush: bool,
     /// A name of its own for table and socket, beside another daemon.
     pub instance: Option<String>,
 }
@@ -172,12 +174,31 @@ pub fn run(options: Options) -> Result<(), StartError> {
         memory.finish(&daemon.engine, clock::now());
     }
     match daemon.loaded.config.mode {
+        Mode::Enforce if daemon.options.flush => match daemon.backend.flush() {
+            Ok(()) => info!("stopped; nothing is left in the kernel"),
+            Err(error) => error!("stopped, and cannot empty the kernel: {error}; try `nfban flush`"),
+        },
         Mode::Enforce => {
             info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len())
         }
         Mode::Watch => info!("stopped"),
     }
     Ok(())
+}
+
+/// Takes everything out of the kernel that a daemon with these options has put there and left.
+///
+/// # Errors
+/// Where the configuration is bad, a daemon runs that would put it back, or the kernel refuses.
+pub fn flush(options: &Options) -> Result<(), StartError> {
+    let loaded =
+        load(options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    let socket = &loaded.config.control.socket;
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        let what = "empty the kernel";
+        return Err(StartError::needs(what, format!("nfban runs at {}: stop it first", socket.display())));
+    }
+    backend::flush(&loaded.config)
 }
 
 fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {

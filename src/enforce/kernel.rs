@@ -129,6 +129,46 @@ impl Kernel {
         Ok(Self { connection, settings: settings.clone(), sets, identity: Vec::new(), reinstalled: 0 })
     }
 
+    /// As [`Kernel::install`], but every transaction is made and none is sent: what the kernel holds is asked, what cannot
+    /// be is refused, and nothing is changed.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`], except what only the kernel could have refused.
+    pub fn rehearse(settings: &Settings) -> Result<Self, InstallError> {
+        Self::open(settings)?.rehearsing()
+    }
+
+    /// As [`Kernel::fill`], without changing anything.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn rehearse_given(given: &Given) -> Result<Self, InstallError> {
+        Self::open_given(given)?.rehearsing()
+    }
+
+    fn rehearsing(mut self) -> Result<Self, InstallError> {
+        self.connection.rehearse();
+        self.set_up()?;
+        Ok(self)
+    }
+
+    /// A change in nft's words, as `nft` would take it.
+    #[must_use]
+    pub fn in_words(&self, change: &Change) -> String {
+        let table = self.sets.describe(&self.settings.table);
+        let set = self.sets.set(change.place()).unwrap_or("?");
+        let target = crate::report::target::Target(change.target());
+        match change {
+            Change::Put { timeout, comment, .. } => {
+                let timeout = timeout.map(|timeout| format!(" timeout {}s", timeout.as_secs()));
+                let timeout = timeout.unwrap_or_default();
+                let comment = self.sets.comment(comment);
+                format!("add element {table} {set} {{ {target}{timeout} comment \"{comment}\" }}")
+            }
+            Change::Lift { .. } => format!("delete element {table} {set} {{ {target} }}"),
+        }
+    }
+
     /// Opens a socket for sets of the administrator's, and changes nothing. Of what is in them only elements with a
     /// comment of nfban's are touched.
     ///

@@ -26,6 +26,7 @@ pub(super) struct Connection {
     sequence: u32,
     room: usize,
     family: u8,
+    rehearsing: bool,
 }
 
 impl Connection {
@@ -40,7 +41,17 @@ impl Connection {
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
         let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family, rehearsing: false })
+    }
+
+    /// From now on every transaction is made and none is sent: the kernel is asked, and never changed.
+    pub(super) const fn rehearse(&mut self) {
+        self.rehearsing = true;
+    }
+
+    /// Whether nothing is sent.
+    pub(super) const fn is_rehearsing(&self) -> bool {
+        self.rehearsing
     }
 
     /// The family of the tables that are meant.
@@ -92,7 +103,7 @@ impl Connection {
                 Ok(false) => {}
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
-                    *self = Self::open(self.family)?;
+                    *self = Self { rehearsing: self.rehearsing, ..Self::open(self.family)? };
                     return Err(error);
                 }
             }
