@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::StartError;
 use crate::config::{Config, Conntrack, Mode};
 use crate::decide::Measure;
-use crate::enforce::conntrack::{Disconnected, Disconnector};
+use crate::enforce::conntrack::Disconnector;
 use crate::enforce::{Change, DryRun, Enforcer, Given, Held, InstallError, Kernel, Outcome, Settings};
 use crate::host::HostFacts;
 use crate::setup;
@@ -122,11 +122,11 @@ impl Backend {
         }
     }
 
-    /// The connections of banned sources that were ended.
-    pub(super) fn disconnected(&self) -> Disconnected {
+    /// How many connections of banned sources were ended.
+    pub(super) fn disconnected(&self) -> u64 {
         match self {
             Self::Kernel(this) => this.disconnector.as_ref().map(Disconnector::done).unwrap_or_default(),
-            Self::DryRun(..) => Disconnected::default(),
+            Self::DryRun(..) => 0,
         }
     }
 

@@ -5,8 +5,8 @@
 //! packets pass by all hooks, ends with its connection (`nf_flow_offload_gc_step` of net/netfilter/nf_flow_table_core.c
 //! looks for dying ones once a second).
 //!
-//! The kernel deletes by an exact tuple, or all entries that a filter leaves (`ctnetlink_flush_conntrack`; by address
-//! from Linux 6.11 on, and never by prefix). So the table is read and what is meant is deleted by tuple and id, which
+//! The kernel deletes by an exact tuple, or all entries that a filter leaves (`ctnetlink_flush_conntrack`: by address
+//! in Linux 6.12 and not in 6.1, by prefix in none). So the table is read and what is meant is deleted by tuple and id, which
 //! cannot hit a newer connection with the same tuple. Reading 262,144 entries takes a fraction of a second: a thread of
 //! its own does it, for all bans that came meanwhile together, and rests ten times as long as it worked.
 
@@ -25,9 +25,9 @@ use crate::netlink::{
     Attribute, Attributes, Batch, Header, Message, Messages, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, Socket,
 };
 
-/// Banned sources that may wait. More are counted and passed over: their entries end of themselves, as nothing
-/// of the source comes in any more.
-const QUEUE: usize = 1 << 16;
+/// Banned sources that may wait: above the most bans there can be. More are passed over, and their entries end of
+/// themselves, as nothing of the source comes in any more.
+const QUEUE: usize = 1 << 20;
 /// After reading the table, so many times as long is rested: a tenth of a CPU at most.
 const REST: u32 = 10;
 /// Entries deleted after one reading; more need another one.
@@ -56,15 +56,6 @@ const CTA_IP_V6_DST: u16 = 4;
 #[derive(Debug)]
 pub struct Disconnector(Arc<Shared>);
 
-/// What has been done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Disconnected {
-    /// Entries deleted.
-    pub entries: u64,
-    /// Banned sources for which nothing was tried, because too many waited.
-    pub passed_over: u64,
-}
-
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -74,7 +65,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<IpNet>,
-    done: Disconnected,
+    /// Entries deleted.
+    done: u64,
     stop: bool,
 }
 
@@ -101,13 +93,7 @@ impl Disconnector {
     pub fn disconnect(&self, sources: impl IntoIterator<Item = IpNet>) {
         let mut state = self.0.lock();
         let before = state.waiting.len();
-        for source in sources {
-            if state.waiting.len() < QUEUE {
-                state.waiting.push(source);
-            } else {
-                state.done.passed_over = state.done.passed_over.saturating_add(1);
-            }
-        }
+        state.waiting.extend(sources.into_iter().take(QUEUE.saturating_sub(before)));
         let more = state.waiting.len() > before;
         drop(state);
         if more {
@@ -115,9 +101,9 @@ impl Disconnector {
         }
     }
 
-    /// What has been done so far.
+    /// How many entries have been deleted so far.
     #[must_use]
-    pub fn done(&self) -> Disconnected {
+    pub fn done(&self) -> u64 {
         self.0.lock().done
     }
 }
@@ -147,7 +133,7 @@ fn work(shared: &Shared) {
         let mut state = shared.lock();
         match deleted {
             Ok(entries) => {
-                state.done.entries = state.done.entries.saturating_add(entries);
+                state.done = state.done.saturating_add(entries);
                 debug!(entries, ?took, "conntrack entries of banned sources deleted");
                 failing = false;
             }
@@ -291,7 +277,7 @@ fn refusals(socket: &Socket, buffer: &mut [u8]) -> io::Result<u64> {
         for message in Messages::new(datagram).filter(|message| message.kind == NLMSG_ERROR) {
             match message.errno() {
                 None | Some(0) => {}
-                // EBUSY: kernels before 5.19 let no one delete what a flowtable has taken over.
+                // EBUSY: what a flowtable has taken over, in kernels older than 6.1.
                 Some(libc::ENOENT | libc::EBUSY) => refused += 1,
                 Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
             }
