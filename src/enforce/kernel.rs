@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, Place, RESTRICT, SERVICES, Set};
 use super::message::{self, Key, Read};
-use super::sets::{Given, Sets};
+use super::sets::Sets;
 use super::socket::Connection;
 use super::stretches::{self, Stretch};
 use super::transaction::{Refusal, Transaction};
@@ -108,8 +108,8 @@ pub struct Kernel {
     pub(super) sets: Sets,
     /// Which sets of the administrator's these are: the handles of the table and of each set. Somebody who loads his
     /// ruleset anew makes others of the same names, which are empty.
-    identity: Vec<u64>,
-    reinstalled: u64,
+    pub(super) identity: Vec<u64>,
+    pub(super) reinstalled: u64,
 }
 
 impl fmt::Debug for Kernel {
@@ -138,59 +138,10 @@ impl Kernel {
         Self::open(settings)?.rehearsing()
     }
 
-    /// As [`Kernel::fill`], without changing anything.
-    ///
-    /// # Errors
-    /// See [`Kernel::set_up`].
-    pub fn rehearse_given(given: &Given) -> Result<Self, InstallError> {
-        Self::open_given(given)?.rehearsing()
-    }
-
-    fn rehearsing(mut self) -> Result<Self, InstallError> {
+    pub(super) fn rehearsing(mut self) -> Result<Self, InstallError> {
         self.connection.rehearse();
         self.set_up()?;
         Ok(self)
-    }
-
-    /// A change in nft's words, as `nft` would take it.
-    #[must_use]
-    pub fn in_words(&self, change: &Change) -> String {
-        let table = self.sets.describe(&self.settings.table);
-        let set = self.sets.set(change.place()).unwrap_or("?");
-        let target = crate::report::target::Target(change.target());
-        match change {
-            Change::Put { timeout, comment, .. } => {
-                let timeout = timeout.map(|timeout| format!(" timeout {}s", timeout.as_secs()));
-                let timeout = timeout.unwrap_or_default();
-                let comment = self.sets.comment(comment);
-                format!("add element {table} {set} {{ {target}{timeout} comment \"{comment}\" }}")
-            }
-            Change::Lift { .. } => format!("delete element {table} {set} {{ {target} }}"),
-        }
-    }
-
-    /// Opens a socket for sets of the administrator's, and changes nothing. Of what is in them only elements with a
-    /// comment of nfban's are touched.
-    ///
-    /// # Errors
-    /// See [`Kernel::open`].
-    pub fn open_given(given: &Given) -> io::Result<Self> {
-        let sets = Sets::given(given);
-        let connection = Connection::open(sets.family())?;
-        let table = given.table.name.clone();
-        let settings =
-            Settings { table, services: Vec::new(), protected: Vec::new(), conntrack: false, size: 0 };
-        Ok(Self { connection, settings, sets, identity: Vec::new(), reinstalled: 0 })
-    }
-
-    /// Opens a socket and compares the administrator's sets with what they must be.
-    ///
-    /// # Errors
-    /// See [`Kernel::set_up`].
-    pub fn fill(given: &Given) -> Result<Self, InstallError> {
-        let mut kernel = Self::open_given(given)?;
-        kernel.set_up()?;
-        Ok(kernel)
     }
 
     /// Opens a socket and sets the table up.
@@ -210,13 +161,7 @@ impl Kernel {
     /// When a table of this name has other sets than ours, or the kernel refuses; nothing is changed then.
     pub fn set_up(&mut self) -> Result<(), InstallError> {
         if !self.sets.are_own() {
-            let (found, identity) = self.found_given()?;
-            self.sets.compare(&found).map_err(|wrong| InstallError::Unfit {
-                table: self.sets.describe(&self.settings.table),
-                wrong,
-            })?;
-            self.identity = identity;
-            return Ok(());
+            return self.compare_given();
         }
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
         let chains = layout::chains(self.settings.conntrack);
@@ -270,55 +215,6 @@ impl Kernel {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The administrator's table: its sets, and which ones they are.
-    fn found_given(&mut self) -> io::Result<(BTreeMap<String, Found>, Vec<u64>)> {
-        let table = &self.settings.table;
-        let tables = self.connection.dump(
-            NFT_MSG_GETTABLE,
-            |_| (),
-            |m, list| {
-                let part = |kind| m.attributes(4).find(move |attribute| attribute.kind == kind);
-                if part(NFTA_TABLE_NAME).is_some_and(|name| name.text() == table.as_bytes()) {
-                    list.extend(part(NFTA_TABLE_HANDLE).and_then(|handle| handle.be64()));
-                }
-            },
-        )?;
-        let found = self.found_sets()?;
-        let sets = self.sets.places().into_iter().filter_map(|place| found.get(self.sets.set(place)?));
-        let identity = tables.into_iter().chain(sets.map(|set| set.handle)).collect();
-        Ok((found, identity))
-    }
-
-    /// Whether the administrator's sets are still those that were filled.
-    fn are_the_same(&mut self) -> io::Result<bool> {
-        Ok(self.found_given()?.1 == self.identity)
-    }
-
-    /// Takes in that the administrator's sets were made anew, once all of them are there.
-    pub fn look_again(&mut self) {
-        if !self.sets.are_own() && self.are_the_same().is_ok_and(|same| !same) {
-            // Why they cannot be filled shows when they are.
-            let _ = self.reinstall();
-        }
-    }
-
-    /// Deletes our elements from the administrator's sets.
-    fn withdraw(&mut self) -> io::Result<()> {
-        let mut lifts = Vec::new();
-        for place in self.sets.places() {
-            let mut held = Vec::new();
-            none_if_missing(self.held_at(place, &mut held).map(|()| Vec::<()>::new()))?;
-            lifts.extend(
-                held.into_iter().map(|held| Change::Lift { measure: held.measure, target: held.target }),
-            );
-        }
-        let refused = self.apply_all(&lifts).into_iter().find_map(|outcome| match outcome {
-            Outcome::Refused(errno) if errno != libc::ENOENT => Some(errno),
-            _ => None,
-        });
-        refused.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
     /// Replaces the published services.
@@ -456,7 +352,7 @@ impl Kernel {
     }
 
     /// The sets that the table has.
-    fn found_sets(&mut self) -> io::Result<BTreeMap<String, Found>> {
+    pub(super) fn found_sets(&mut self) -> io::Result<BTreeMap<String, Found>> {
         let table = &self.settings.table;
         let found = self.connection.dump(
             NFT_MSG_GETSET,
@@ -508,7 +404,7 @@ impl Kernel {
         none_if_missing(self.elements(set)).map(stretches::pair)
     }
 
-    fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
+    pub(super) fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
         if place.prefix {
             return self.held_prefixes(place, held);
         }
@@ -586,7 +482,7 @@ pub(super) struct Found {
     /// Whether nft joins adjacent elements of it.
     pub(super) merges: bool,
     /// Its number within the table.
-    handle: u64,
+    pub(super) handle: u64,
     /// What each of its elements carries: the expressions' names.
     expressions: Vec<Vec<u8>>,
 }
@@ -641,7 +537,7 @@ fn expression_name(expression: crate::netlink::Attribute<'_>) -> Option<Vec<u8>>
 }
 
 /// The kernel's ENOENT for a list of what does not exist is an empty list.
-fn none_if_missing<T>(list: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+pub(super) fn none_if_missing<T>(list: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
     match list {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
         list => list,

@@ -8,6 +8,7 @@ mod arrange;
 pub mod conntrack;
 mod dry_run;
 mod expression;
+mod given;
 mod kernel;
 mod layout;
 mod message;
