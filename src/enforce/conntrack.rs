@@ -7,7 +7,7 @@
 //!
 //! The kernel deletes by an exact tuple, or all entries that a filter leaves (`ctnetlink_flush_conntrack`: by address
 //! in Linux 6.12 and not in 6.1, by prefix in none). So the table is read and what is meant is deleted by tuple and id, which
-//! cannot hit a newer connection with the same tuple. Reading 262,144 entries takes a fraction of a second: a thread of
+//! cannot hit a newer connection with the same tuple. Reading 262,144 entries can take seconds: a thread of
 //! its own does it, for all bans that came meanwhile together, and rests ten times as long as it worked.
 
 use std::io;
