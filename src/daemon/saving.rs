@@ -138,6 +138,7 @@ impl Daemon {
                 Vec::new()
             }
         };
+        self.backend.disconnect_held(&held);
         let made: HashSet<_> = self.backend.made().iter().copied().collect();
         let lost =
             self.engine.recall_bans(standing, &held, |place| made.contains(&place), now, &mut self.actions);

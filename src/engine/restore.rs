@@ -114,7 +114,9 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) -> Vec<IpNet> {
         let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
-        bans.retain(|ban| self.shield.covers(ban.target).is_none());
+        bans.retain(|ban| {
+            self.shield.covers(ban.target).is_none() && !self.policy.lacking.lacks(ban.measure, ban.target)
+        });
         // Whoever gave way first would give way now.
         bans.sort_by_key(|ban| std::cmp::Reverse((ban.validated, ban.before, ban.since.boot)));
         bans.truncate(self.policy.max);
