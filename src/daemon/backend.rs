@@ -148,6 +148,14 @@ impl Backend {
         self.enforcer().held()
     }
 
+    /// Adds to what was `held` what is there of the `known` bans although the listing lacks it.
+    pub(super) fn complete(&mut self, held: &mut Vec<Held>, known: &[(Measure, IpNet)]) -> io::Result<()> {
+        match self {
+            Self::Kernel(this) => this.kernel.complete(held, known),
+            Self::DryRun(..) => Ok(()),
+        }
+    }
+
     /// Puts back a half of what the kernel has lost.
     pub(super) fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
         let Self::Kernel(this) = self else { return self.apply(changes) };

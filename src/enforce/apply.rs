@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::expression::Counts;
 use super::kernel::{ELEMENTS, Kernel};
-use super::message::{self, Element, Key};
+use super::message::{self, Element, Key, Read};
 use super::sets::Sets;
 use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
@@ -73,6 +73,14 @@ enum Answer {
     Missing,
     /// No answer came, or one that is neither.
     Unknown,
+}
+
+/// What a question for one element found.
+#[derive(Debug, Clone)]
+pub(super) enum LookedUp {
+    Found(Read),
+    /// There is none, or it is somebody else's.
+    Missing,
 }
 
 impl Answer {
@@ -321,12 +329,36 @@ impl Kernel {
         let open = |(index, stage)| matches!(stage, &Stage::Add | Stage::Lift { .. }).then_some(index);
         let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
         for some in open.chunks(QUESTIONS) {
-            self.ask_some(changes, some, &mut answers);
+            self.ask_some(changes, some, Answer::read, &mut answers);
         }
         answers
     }
 
-    fn ask_some(&mut self, changes: &[Change], some: &[usize], answers: &mut [[Answer; 2]]) {
+    /// The elements that changes are about, each in the target's own set and in the one beside it; `None` where no
+    /// answer came.
+    pub(super) fn look_up(&mut self, changes: &[Change]) -> Vec<[Option<LookedUp>; 2]> {
+        let mut found = vec![[None, None]; changes.len()];
+        let read = |message: &Message<'_>, sets: &Sets| match message.kind {
+            NLMSG_ERROR => (message.errno() == Some(libc::ENOENT)).then_some(LookedUp::Missing),
+            _ => message::read_elements(message)
+                .next()
+                .map(|read| sets.ours(read).map_or(LookedUp::Missing, LookedUp::Found)),
+        };
+        let all: Vec<usize> = (0..changes.len()).collect();
+        for some in all.chunks(QUESTIONS) {
+            self.ask_some(changes, some, read, &mut found);
+        }
+        found
+    }
+
+    /// Asks about the changes of these indices, and has `read` make something of each answer.
+    fn ask_some<T>(
+        &mut self,
+        changes: &[Change],
+        some: &[usize],
+        read: impl Fn(&Message<'_>, &Sets) -> T,
+        answers: &mut [[T; 2]],
+    ) {
         let mut questions = Batch::default();
         let mut asked = Vec::with_capacity(2 * some.len());
         let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
@@ -355,7 +387,7 @@ impl Kernel {
                 };
                 missing = missing.saturating_sub(1);
                 if let Some(answer) = answers.get_mut(index).and_then(|answers| answers.get_mut(which)) {
-                    *answer = Answer::read(&message, &self.sets);
+                    *answer = read(&message, &self.sets);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The enforcer that puts decisions into the kernel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::apply::LookedUp;
 use super::covered::Covered;
 use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
@@ -323,6 +324,44 @@ impl Kernel {
             self.held_at(place, &mut held)?;
         }
         Ok(held)
+    }
+
+    /// Adds to what was `held` those of the `known` bans that the listing lacks and the kernel holds nevertheless: they are
+    /// asked for one by one. While a hash set is being resized a listing can lack elements, and nothing in it tells
+    /// (`rhashtable_walk_enter` in lib/rhashtable.c promises no more). Of a set of which nothing was held, nothing is asked.
+    ///
+    /// # Errors
+    /// When an answer does not come.
+    pub fn complete(&mut self, held: &mut Vec<Held>, known: &[(Measure, IpNet)]) -> io::Result<()> {
+        let listed: HashSet<_> = held.iter().map(|held| (held.measure, held.target)).collect();
+        let filled: HashSet<_> =
+            listed.iter().map(|(measure, target)| Place::of(*measure, *target)).collect();
+        let is_doubtful = |(measure, target): &&(Measure, IpNet)| {
+            let place = Place::of(*measure, *target);
+            !place.prefix && filled.contains(&place) && !listed.contains(&(*measure, *target))
+        };
+        let doubtful = known.iter().filter(is_doubtful);
+        let questions: Vec<Change> =
+            doubtful.map(|&(measure, target)| Change::Lift { measure, target }).collect();
+        for (question, [own, beside]) in questions.iter().zip(self.look_up(&questions)) {
+            let read = match own.ok_or(io::ErrorKind::Interrupted)? {
+                LookedUp::Found(read) => read,
+                LookedUp::Missing => continue,
+            };
+            let mut counts = read.counts;
+            if let Some(LookedUp::Found(beside)) = beside {
+                counts += beside.counts;
+            }
+            held.push(Held {
+                measure: question.place().measure,
+                target: question.target(),
+                expires: read.expires,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                comment: read.comment,
+            });
+        }
+        Ok(())
     }
 
     /// Hears, from now on, of what others do to the table.
