@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::address::{AddressSet, never_a_host};
-use crate::config::{Capture, Config, Conntrack, Mode, Nftables, Service};
+use crate::config::{Capture, Config, Conntrack, Mode, Nftables, Service, Sets};
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
 use crate::detect::key::Widths;
@@ -137,7 +137,10 @@ pub fn engine(config: &Config, host: &HostFacts) -> Settings {
             per_minute: usize::try_from(config.ban.per_minute).unwrap_or(usize::MAX),
             ipv6_prefix: config.ban.ipv6_prefix,
             whole_prefix: config.ban.whole_prefix,
-            restrict_available: config.nftables.conntrack != Conntrack::Never,
+            // A chain of the administrator's decides itself what it does with restricted sources.
+            restrict_available: config.nftables.conntrack != Conntrack::Never
+                || config.nftables.sets.is_some(),
+            lacking: config.nftables.sets.as_ref().map(Sets::lacking).unwrap_or_default(),
         },
         shield: Shield {
             nobody: nobody(),

@@ -160,7 +160,11 @@ fn without_a_subcommand_the_help_is_shown_and_nothing_is_done() {
 #[test]
 fn the_help_of_every_subcommand_mentions_each_flag() {
     for (subcommand, flags) in [
-        ("run", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--dry-run", "--instance <NAME>"][..]),
+        (
+            "run",
+            &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--dry-run", "--flush", "--instance <NAME>"]
+                [..],
+        ),
         ("check", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml"]),
         (
             "replay",

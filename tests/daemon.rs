@@ -556,8 +556,79 @@ fn watching_and_a_dry_run_change_nothing_in_the_kernel() {
         assert_eq!(daemon.targets(), ["198.51.100.7", STRANGER]);
         assert_eq!(pair.home.sh("nft list ruleset | grep -v packets"), tables);
         assert!(pair.answers(STRANGER, HOME4, 40_000, 5));
+        assert_eq!(daemon.bans()[0]["enforced"], false);
+        // What it would have told the kernel, as nft would take it.
+        for words in [
+            "add element inet nfban ban4 { 198.51.100.7 comment \"manual\" }".to_owned(),
+            format!("add element inet nfban restrict4 {{ {STRANGER} timeout 600s comment \"udp-scan\" }}"),
+        ] {
+            assert!(daemon.log().contains(&format!("watching only; not done: {words}")), "{}", daemon.log());
+        }
         daemon.stop(Signal::TERM);
         assert_eq!(pair.home.sh("nft list ruleset | grep -v packets"), tables);
+    }
+}
+
+#[test]
+fn a_dry_run_refuses_what_enforcing_would() {
+    let home = Namespace::new();
+    let sets = "nftables: {table: inet firewall, sets: {ban4: bad4}}\n";
+    home.sh("nft add table inet firewall");
+    let daemon = Daemon::start_with(&home, Setup::new(sets), &["--dry-run"]);
+    assert!(daemon.log().contains("set bad4 does not exist"), "{}", daemon.log());
+    daemon.stop(Signal::TERM);
+    home.sh(
+        "nft add set inet firewall bad4 '{ type ipv4_addr; flags timeout; elements = { 198.51.100.1 } }'",
+    );
+    let before = home.sh("nft list ruleset");
+    let daemon = Daemon::start_with(&home, Setup::new(sets), &["--dry-run"]);
+    assert_eq!(daemon.ask("ban 198.51.100.7 --for 1h").exit, Some(0));
+    assert_eq!(daemon.ask("ban 198.51.100.0/24 --for 1h").exit, Some(1), "there is no set for it");
+    assert_eq!(daemon.ask("ban 198.51.100.1 --for 1h").exit, Some(69), "somebody else's element");
+    assert_eq!(daemon.targets(), ["198.51.100.7"]);
+    assert_eq!(home.sh("nft list ruleset"), before);
+    daemon.stop(Signal::TERM);
+}
+
+/// Runs `nfban flush` in a namespace.
+fn flush(home: &Namespace, setup: &Setup) -> (bool, String) {
+    home.try_sh(&format!("{NFBAN} flush -c {}", setup.config().display()))
+}
+
+#[test]
+fn stopping_with_flush_leaves_no_trace_in_the_kernel() {
+    let home = Namespace::new();
+    home.sh(FIREWALL);
+    home.sh(
+        "nft add set inet firewall bad4 '{ type ipv4_addr; flags timeout; elements = { 198.51.100.1 } }'",
+    );
+    home.sh("nft add set inet firewall nets4 '{ type ipv4_addr; flags interval,timeout; elements = { 10.0.0.0/8 } }'");
+    let before = home.sh("nft -s list ruleset");
+    let sets = "nftables: {table: inet firewall, sets: {ban4: bad4, ban4_prefix: nets4}}\n";
+    for config in ["mode: enforce\n", sets] {
+        let fill = |daemon: &Daemon| {
+            assert_eq!(daemon.ask("ban 198.51.100.7 --for 1h").exit, Some(0));
+            assert_eq!(daemon.ask("ban 203.0.113.0/24 --for 1h").exit, Some(0));
+            assert_ne!(home.sh("nft -s list ruleset"), before);
+        };
+        let daemon = Daemon::start_with(&home, Setup::new(config), &["--flush"]);
+        fill(&daemon);
+        let setup = daemon.stop(Signal::TERM);
+        assert_eq!(home.sh("nft -s list ruleset"), before, "{config}");
+
+        // Without the daemon: what a killed one has left.
+        let daemon = Daemon::start_with(&home, setup, &[]);
+        assert_eq!(daemon.targets(), ["198.51.100.7", "203.0.113.0/24"], "the state database remembers them");
+        fill(&daemon);
+        let (done, told) = flush(&home, daemon.setup());
+        assert!(!done && told.contains("stop it first"), "{told}");
+        let setup = daemon.kill();
+        assert_ne!(home.sh("nft -s list ruleset"), before);
+        for _ in 0..2 {
+            let (done, told) = flush(&home, &setup);
+            assert!(done, "{told}");
+            assert_eq!(home.sh("nft -s list ruleset"), before, "{config}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -393,6 +394,65 @@ fn a_full_set_refuses_what_is_too_much_and_takes_the_rest() {
             apply(&mut kernel, &[changes[5].clone()]);
         }
         assert_eq!(kernel.held().unwrap().len(), 8);
+    });
+}
+
+#[test]
+fn what_a_listing_lacks_is_asked_for_and_told_as_it_was_listed_before() {
+    Namespace::new().enter(|| {
+        let mut kernel = Kernel::install(&settings()).unwrap();
+        let targets =
+            ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32", "2001:db8:1::/64", "198.51.100.0/24"];
+        let changes: Vec<_> =
+            targets.iter().flat_map(|target| [Ban, Restrict].map(|of| put(of, target, MINUTES))).collect();
+        apply(&mut kernel, &changes);
+        let sorted = |mut held: Vec<Held>| {
+            held.sort_by_key(|held| (held.measure, held.target));
+            held
+        };
+        let whole = sorted(kernel.held().unwrap());
+        let known: Vec<_> = whole.iter().map(|held| (held.measure, held.target)).collect();
+        apply(&mut kernel, &[lift(Restrict, "203.0.113.3/32")]);
+        let mut listed = whole.clone();
+        listed.retain(|held| held.target.to_string() == "203.0.113.1/32");
+        kernel.complete(&mut listed, &known).unwrap();
+        let told: Vec<_> = sorted(listed)
+            .iter()
+            .map(|held| (held.measure, held.target.to_string(), held.comment.clone(), held.expires.is_some()))
+            .collect();
+        let expected: Vec<_> = [(Restrict, 1), (Restrict, 2), (Ban, 1), (Ban, 2), (Ban, 3)]
+            .map(|(measure, n)| (measure, format!("203.0.113.{n}/32"), "tcp-syn-scan".to_owned(), true))
+            .into();
+        assert_eq!(told, expected, "one is lifted; of sets of which nothing was listed nothing is asked");
+    });
+}
+
+#[test]
+fn no_ban_is_missing_from_a_listing_of_a_set_that_grows_meanwhile() {
+    Namespace::new().enter(|| {
+        let mut kernel = Kernel::install(&Settings { size: 1 << 20, ..settings() }).unwrap();
+        let address = |n: u32| Ipv4Addr::from_bits(0x0b00_0000 + n);
+        let ours: Vec<_> = (0..1000).map(|n| put(Ban, &format!("{}/32", address(n)), MINUTES)).collect();
+        apply(&mut kernel, &ours);
+        let known: Vec<_> = kernel.held().unwrap().iter().map(|held| (held.measure, held.target)).collect();
+        assert_eq!(known.len(), 1000);
+        let more: Vec<String> = (1000..101_000).map(|n| format!("{} timeout 1h", address(n))).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("add element inet nfban ban4 {{ {} }}", more.join(","))).unwrap();
+        let mut nft = std::process::Command::new("nft").arg("-f").arg(file.path()).spawn().unwrap();
+        let (mut lacked, mut listings, mut after) = (0, 0, 0);
+        while after < 3 {
+            after += usize::from(nft.try_wait().unwrap().is_some());
+            let Ok(mut held) = kernel.held() else { continue };
+            let listed = held.len();
+            kernel.complete(&mut held, &known).unwrap();
+            listings += 1;
+            lacked += held.len() - listed;
+            let held: HashSet<_> = held.iter().map(|held| (held.measure, held.target)).collect();
+            assert!(known.iter().all(|ban| held.contains(ban)), "{listed} were listed");
+        }
+        assert!(nft.wait().unwrap().success());
+        println!("{lacked} elements were missing from {listings} listings");
     });
 }
 

@@ -23,7 +23,7 @@ use nfban::packet::Packet;
 use support::daemon::Daemon;
 use support::{HOME4, HOME6, Namespace, PEER4, PEER6, Pair, wait_until};
 
-/// A table and a rule of somebody else: no example may touch them.
+/// A table and rules of somebody else: no example may touch them. And the chain and the device that some ask for.
 const NEIGHBOURS: &str = "
 nft add table inet neighbour
 nft add chain inet neighbour input '{ type filter hook input priority 10; }'
@@ -32,6 +32,11 @@ iptables -A INPUT -s 198.51.100.1 -j DROP
 ip6tables -A INPUT -s 2001:db8:5::1 -j DROP
 iptables -A OUTPUT -d 198.51.100.1 -j DROP
 ip6tables -A OUTPUT -d 2001:db8:5::1 -j DROP
+iptables -t mangle -A PREROUTING -s 198.51.100.1 -j DROP
+ip6tables -t mangle -A PREROUTING -s 2001:db8:5::1 -j DROP
+iptables -N DOCKER-USER
+ip6tables -N DOCKER-USER
+ip link add eth0 type veth peer name eth1
 ";
 
 /// Prints all rules in the kernel, without counters and policies.

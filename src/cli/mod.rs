@@ -10,6 +10,7 @@ mod bans;
 mod check;
 pub mod demo;
 pub mod exit;
+mod flush;
 mod import;
 mod reload;
 pub mod replay;
@@ -81,6 +82,7 @@ pub enum Command {
     Bans(bans::Arguments),
     Ban(ban::Arguments),
     Unban(unban::Arguments),
+    Flush(flush::Arguments),
     Ruleset(ruleset::Arguments),
     Import(import::Arguments),
     Reload(reload::Arguments),
@@ -160,6 +162,7 @@ impl Command {
             Self::Bans(arguments) => bans::run(arguments, session),
             Self::Ban(arguments) => ban::run(arguments, session),
             Self::Unban(arguments) => unban::run(arguments, session),
+            Self::Flush(arguments) => flush::run(arguments, session),
             Self::Ruleset(arguments) => ruleset::run(arguments, session),
             Self::Import(arguments) => import::run(arguments, session),
             Self::Reload(arguments) => reload::run(arguments, session),

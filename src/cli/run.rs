@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Decide everything and change nothing, whatever the configuration says
     #[arg(long)]
     pub dry_run: bool,
+    /// When stopped, lift all bans and leave nothing in the kernel
+    #[arg(long)]
+    pub flush: bool,
     /// Run beside other instances, with a table, a socket and a state of its own
     #[arg(long, value_name = "NAME", value_parser = instance)]
     pub instance: Option<String>,
@@ -30,20 +33,24 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let options = Options {
         config: arguments.config.clone(),
         dry_run: arguments.dry_run,
+        flush: arguments.flush,
         instance: arguments.instance.clone(),
     };
-    daemon::run(options).map_err(|error| {
-        let exit = match &error {
-            StartError::Configuration(_, problems) => {
-                session.show_problems(problems);
-                Exit::BadConfiguration
-            }
-            StartError::NoPermission { .. } => Exit::NoPermission,
-            StartError::Needs { .. } => Exit::No,
-        };
-        Failure::new(exit, error.to_string())
-    })?;
+    daemon::run(options).map_err(|error| failure(&error, session))?;
     Ok(Exit::Done)
+}
+
+/// Why the daemon did not do what it was started for.
+pub(super) fn failure(error: &StartError, session: &Session) -> Failure {
+    let exit = match error {
+        StartError::Configuration(_, problems) => {
+            session.show_problems(problems);
+            Exit::BadConfiguration
+        }
+        StartError::NoPermission { .. } => Exit::NoPermission,
+        StartError::Needs { .. } => Exit::No,
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// The journal stamps every line itself; anybody else gets the time with it. `NFBAN_LOG` sets the level.
@@ -66,7 +73,7 @@ fn log_to_standard_error(color: Color) {
 }
 
 /// The name becomes part of a table's name, of paths and of a unit's name.
-fn instance(name: &str) -> Result<String, &'static str> {
+pub(super) fn instance(name: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.len() > 32 || !name.chars().all(plain) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err("a name has at most 32 letters, digits, - and _, and begins with a letter or digit");

@@ -35,7 +35,7 @@ pub use self::values::Service;
 
 use self::read::Report;
 use self::yaml::{Node, Source, Value};
-use crate::decide::Response;
+use crate::decide::{Measure, Response};
 use crate::detect::Capacity;
 use crate::filter::{self, Filter};
 
@@ -238,7 +238,9 @@ fn allow(node: &Node, report: &mut Report<'_>) -> Vec<IpNet> {
 /// Tells that a response which is asked for is not to be had.
 fn without_restrict(config: &Config, node: &Node, report: &mut Report<'_>) {
     let asked = [config.respond.spoofable, config.respond.validated].contains(&Response::Restrict);
-    if config.nftables.conntrack == Conntrack::Never && asked {
+    if let Some(sets) = &config.nftables.sets {
+        without_sets(&config.nftables.table, sets, asked, node, report);
+    } else if config.nftables.conntrack == Conntrack::Never && asked {
         let place = match &node.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == "conntrack"),
             _ => None,
@@ -266,6 +268,27 @@ fn without_redirect(config: &Config, node: &Node, report: &mut Report<'_>) {
                 "with {why} nothing is redirected: a trap takes no connection, and no touch is ever validated"
             ),
             "what is refused there still counts, like any probe",
+        );
+    }
+}
+
+/// Tells which sources no set of the administrator's is for, and what becomes of them.
+fn without_sets(table: &Table, sets: &Sets, restricts: bool, node: &Node, report: &mut Report<'_>) {
+    let lacking = sets.lacking();
+    let families = [("IPv4", "4", "0.0.0.0/32", Family::Ip6), ("IPv6", "6", "::/64", Family::Ip)];
+    for (word, digit, usual, not_of) in families {
+        let Some(usual) = usual.parse::<IpNet>().ok().filter(|_| table.family != not_of) else { continue };
+        let can = |measure| !lacking.lacks(measure, usual);
+        let (fate, name) = match (can(Measure::Ban), can(Measure::Restrict)) {
+            (false, false) => ("neither banned nor restricted: incidents are only told", "ban"),
+            (false, true) => ("restricted where they are to be banned", "ban"),
+            (true, false) if restricts => ("not restricted: what asks for it only logs", "restrict"),
+            (true, _) => continue,
+        };
+        report.warn(
+            node.place,
+            &format!("sources of {word} are {fate}"),
+            &format!("name a set as `{name}{digit}` in `sets`"),
         );
     }
 }

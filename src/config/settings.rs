@@ -8,7 +8,7 @@ use super::capture::absolute;
 use super::read::Report;
 use super::values::{self, Wrong};
 use super::yaml::Node;
-use crate::decide::Response;
+use crate::decide::{Kind, Lacking, Measure, Response};
 use crate::detect::Capacity;
 
 /// What is done about an incident, by how well its source address is proven.
@@ -141,6 +141,53 @@ pub struct Sets {
     pub ban6_prefix: Option<String>,
     pub restrict4: Option<String>,
     pub restrict6: Option<String>,
+    pub restrict4_prefix: Option<String>,
+    pub restrict6_prefix: Option<String>,
+}
+
+impl Sets {
+    /// What each set is for, and its name.
+    pub fn kinds(&self) -> [(Kind, Option<&str>); 8] {
+        use Measure::{Ban, Restrict};
+        [
+            ((Ban, false, false), &self.ban4),
+            ((Ban, false, true), &self.ban4_prefix),
+            ((Ban, true, false), &self.ban6),
+            ((Ban, true, true), &self.ban6_prefix),
+            ((Restrict, false, false), &self.restrict4),
+            ((Restrict, false, true), &self.restrict4_prefix),
+            ((Restrict, true, false), &self.restrict6),
+            ((Restrict, true, true), &self.restrict6_prefix),
+        ]
+        .map(|(kind, name)| (kind, name.as_deref()))
+    }
+
+    /// The targets that no set is named for.
+    #[must_use]
+    pub fn lacking(&self) -> Lacking {
+        self.kinds().into_iter().filter(|(_, name)| name.is_none()).map(|(kind, _)| kind).collect()
+    }
+
+    /// Tells of names that stand twice, and of sets that the table can have no use for.
+    fn check(&self, table: &Table, node: &Node, report: &mut Report<'_>) {
+        let mut named: Vec<&str> = self.kinds().into_iter().filter_map(|(_, name)| name).collect();
+        named.sort_unstable();
+        if let Some([name, _]) = named.array_windows().find(|[one, next]| one == next) {
+            let message = format!("the set `{name}` is named twice");
+            report.error(node.place, &message, "each kind of source needs a set of its own");
+        }
+        let other = match table.family {
+            Family::Ip => Some((true, "IPv6")),
+            Family::Ip6 => Some((false, "IPv4")),
+            Family::Inet | Family::Netdev => None,
+        };
+        if let Some((ipv6, word)) = other
+            && self.kinds().into_iter().any(|((_, of, _), name)| of == ipv6 && name.is_some())
+        {
+            let message = format!("no packet of {word} comes to the table `{table}`");
+            report.error(node.place, &message, "name sets of a table of the family inet");
+        }
+    }
 }
 
 /// Whether chains may use conntrack; one `ct` expression switches it on for the whole network namespace.
@@ -272,14 +319,8 @@ pub(super) fn keep(node: &Node, report: &mut Report<'_>) -> Keep {
 pub(super) fn nftables(node: &Node, report: &mut Report<'_>) -> Nftables {
     let mut nftables = Nftables::default();
     let Some(mut keys) = report.keys(node, "`nftables`") else { return nftables };
-    nftables.sets = keys.take("sets").map(|node| {
-        report.warn(
-            node.place,
-            "this version fills its own table alone: `nfban run` will refuse this",
-            "leave `sets` out",
-        );
-        sets(node, report)
-    });
+    let given = keys.take("sets").map(|node| (node, sets(node, report)));
+    nftables.sets = given.as_ref().map(|(_, sets)| sets.clone());
     if let Some(node) = keys.take("table") {
         nftables.table = report.parse(node, "a table such as `inet nfban`", table).unwrap_or_default();
         if nftables.sets.is_none() && nftables.table.family != Family::Inet {
@@ -295,6 +336,9 @@ pub(super) fn nftables(node: &Node, report: &mut Report<'_>) -> Nftables {
                 "name a table that nothing else uses, or name your own sets with `sets`",
             );
         }
+    }
+    if let Some((node, sets)) = given {
+        sets.check(&nftables.table, node, report);
     }
     if let Some(node) = keys.take("conntrack") {
         let words = [("auto", Conntrack::Auto), ("never", Conntrack::Never)];
@@ -314,6 +358,8 @@ fn sets(node: &Node, report: &mut Report<'_>) -> Sets {
         ban6_prefix: name("ban6_prefix"),
         restrict4: name("restrict4"),
         restrict6: name("restrict6"),
+        restrict4_prefix: name("restrict4_prefix"),
+        restrict6_prefix: name("restrict6_prefix"),
     };
     keys.finish(report);
     if sets == Sets::default() {

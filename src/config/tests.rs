@@ -114,7 +114,8 @@ fn settings_of_a_group_are_read() {
 fn sets_of_the_administrator_are_named() {
     let (config, warnings) =
         read("nftables: {table: ip filter, sets: {ban4: scanners, ban4_prefix: nets}}").unwrap();
-    assert_eq!(warnings.len(), 1, "they cannot be filled yet");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].message.contains("sources of IPv4 are not restricted"), "{warnings:?}");
     assert_eq!(config.nftables.table.to_string(), "ip filter");
     let sets = config.nftables.sets.unwrap();
     assert_eq!(
@@ -127,6 +128,41 @@ fn sets_of_the_administrator_are_named() {
 fn without_conntrack_a_restriction_is_warned_of() {
     let (_, warnings) = read("nftables: {conntrack: never}").unwrap();
     assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn what_no_set_of_the_administrator_is_for_is_warned_of() {
+    let warned = |text: &str| {
+        let (_, warnings) = read(&format!("nftables: {text}")).unwrap();
+        warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    let all = "sets: {ban4: a, ban6: b, restrict4: c, restrict6: d}";
+    assert_eq!(warned(&format!("{{table: inet filter, {all}}}")), [""; 0]);
+    assert_eq!(warned(&format!("{{table: inet filter, conntrack: never, {all}}}")), [""; 0]);
+    assert_eq!(
+        warned("{table: netdev edge, sets: {ban4: a, restrict6: d}}"),
+        [
+            "sources of IPv4 are not restricted: what asks for it only logs",
+            "sources of IPv6 are restricted where they are to be banned",
+        ]
+    );
+    assert_eq!(
+        warned("{table: inet filter, sets: {ban4: a, restrict4: c}}"),
+        ["sources of IPv6 are neither banned nor restricted: incidents are only told"]
+    );
+    assert_eq!(warned("{table: ip6 filter, sets: {ban6: a, restrict6: c}}"), [""; 0]);
+}
+
+#[test]
+fn a_set_cannot_be_named_twice_nor_in_a_table_that_has_no_use_for_it() {
+    for (text, wrong) in [
+        ("{table: inet filter, sets: {ban4: a, restrict4: a}}", "the set `a` is named twice"),
+        ("{table: ip filter, sets: {ban4: a, ban6: b}}", "no packet of IPv6 comes to the table `ip filter`"),
+        ("{table: ip6 filter, sets: {ban4: a}}", "no packet of IPv4 comes to the table `ip6 filter`"),
+    ] {
+        let problems = read(&format!("nftables: {text}")).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.message == wrong), "{text}: {problems:?}");
+    }
 }
 
 #[test]

@@ -250,6 +250,8 @@ pub struct Kernel {
     pub last_error: Option<String>,
     /// How often the table was put back after another program had removed it.
     pub reinstalled: u64,
+    /// Conntrack entries of banned sources that were deleted since the start.
+    pub connections_ended: u64,
 }
 
 /// A ban as a listing shows it.

@@ -199,6 +199,7 @@ impl Daemon {
                 .last_refusal
                 .map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
             reinstalled: self.reinstalled,
+            connections_ended: self.backend.disconnected(),
         }
     }
 

@@ -4,13 +4,15 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::StartError;
-use crate::config::{Config, Conntrack, Family, Mode};
-use crate::decide::Place;
+use crate::config::{Config, Conntrack, Mode};
+use crate::decide::{Measure, Place};
+use crate::enforce::conntrack::Disconnector;
 use crate::enforce::{
-    Change, DryRun, Enforcer, Half, Held, InstallError, Kernel, Noticed, Outcome, Redirected, Settings, Watch,
+    Change, DryRun, Enforcer, Given, Half, Held, InstallError, Kernel, Noticed, Outcome, Redirected,
+    Settings, Watch,
 };
 use crate::host::HostFacts;
 use crate::setup;
@@ -18,24 +20,26 @@ use crate::setup;
 /// The enforcer in use.
 pub(super) enum Backend {
     /// The table in the kernel.
-    Kernel(Box<Kernel>, Vec<(u8, RangeInclusive<u16>)>, Vec<IpNet>),
-    /// Watching: what would be done is remembered, and nothing is done.
-    DryRun(Box<DryRun>),
+    Kernel(Box<InKernel>),
+    /// Watching: what would be done is made up to its transaction and remembered, and nothing is done. Without the kernel's
+    /// side where that cannot be asked, or would refuse.
+    DryRun(Box<DryRun>, Option<Box<Kernel>>),
+}
+
+/// What is done in the kernel.
+pub(super) struct InKernel {
+    kernel: Kernel,
+    /// As the kernel has them.
+    published: Vec<(u8, RangeInclusive<u16>)>,
+    protected: Vec<IpNet>,
+    /// None where conntrack must stay off.
+    disconnector: Option<Disconnector>,
 }
 
 impl Backend {
     /// Sets up what the configuration asks for.
     pub(super) fn open(config: &Config, host: &HostFacts) -> Result<Self, StartError> {
-        if config.mode == Mode::Watch {
-            return Ok(Self::DryRun(Box::default()));
-        }
         let table = &config.nftables.table;
-        if table.family != Family::Inet || config.nftables.sets.is_some() {
-            return Err(StartError::needs(
-                format!("use table {table}"),
-                "sets of the administrator cannot be filled yet: leave `nftables.table` to `inet NAME` and `nftables.sets` out",
-            ));
-        }
         let settings = Settings {
             table: table.name.clone(),
             services: setup::services(config),
@@ -45,37 +49,98 @@ impl Backend {
             // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
             size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
         };
-        let kernel =
-            Kernel::install(&settings).map_err(|error| refused(&config.nftables.table.to_string(), error))?;
-        Ok(Self::Kernel(Box::new(kernel), settings.services, settings.protected))
+        let given = given(config);
+        if config.mode == Mode::Watch {
+            let kernel = match &given {
+                Some(given) => Kernel::rehearse_given(given),
+                None => Kernel::rehearse(&settings),
+            };
+            let kernel =
+                kernel.inspect_err(|error| warn!("watching only; it could not be enforced: {error}"));
+            return Ok(Self::DryRun(Box::default(), kernel.ok().map(Box::new)));
+        }
+        let kernel = match given {
+            Some(given) => Kernel::fill(&given),
+            None => Kernel::install(&settings),
+        };
+        let kernel = kernel.map_err(|error| refused("set up", &table.to_string(), error))?;
+        let disconnector = settings.conntrack.then(Disconnector::start).transpose();
+        let disconnector =
+            disconnector.map_err(|error| StartError::needs("start the thread of conntrack", error))?;
+        let Settings { services: published, protected, .. } = settings;
+        Ok(Self::Kernel(Box::new(InKernel { kernel, published, protected, disconnector })))
     }
 
     /// Brings published services and protected addresses in the kernel up to date.
     pub(super) fn reconfigure(&mut self, config: &Config, host: &HostFacts) -> io::Result<()> {
         let (services, protected) = (setup::services(config), setup::protected(config, host));
         match self {
-            Self::Kernel(kernel, now_published, now_protected) => {
-                if *now_protected != protected {
-                    kernel.protect(&protected)?;
-                    *now_protected = protected;
+            Self::Kernel(this) => {
+                if this.protected != protected {
+                    this.kernel.protect(&protected)?;
+                    this.protected = protected;
                 }
-                if *now_published != services {
-                    kernel.publish(&services)?;
-                    *now_published = services;
+                if this.published != services {
+                    this.kernel.publish(&services)?;
+                    this.published = services;
                 }
                 let trap = setup::trap(config);
-                if kernel.trap() != trap.as_ref() {
-                    kernel.set_trap(trap).map_err(io::Error::other)?;
+                if this.kernel.trap() != trap.as_ref() {
+                    this.kernel.set_trap(trap).map_err(io::Error::other)?;
                 }
                 Ok(())
             }
-            Self::DryRun(dry_run) => dry_run.protect(&protected),
+            Self::DryRun(dry_run, _) => dry_run.protect(&protected),
         }
     }
 
-    /// Makes the changes.
+    /// Makes the changes, and has the connections of those that are banned now ended.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
-        self.enforcer().apply(changes)
+        if let Self::DryRun(_, Some(kernel)) = self {
+            let outcomes = kernel.apply(changes);
+            let possible = changes.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
+            let possible: Vec<Change> = possible.map(|(change, _)| change.clone()).collect();
+            for change in &possible {
+                info!("watching only; not done: {}", kernel.in_words(change));
+            }
+            // What is only remembered is never refused.
+            let _ = self.enforcer().apply(&possible);
+            return outcomes;
+        }
+        let outcomes = self.enforcer().apply(changes);
+        self.disconnect_done(changes, &outcomes);
+        outcomes
+    }
+
+    /// Has the connections of those ended that are banned now, or again: while a ban was missing they could open some.
+    fn disconnect_done(&self, changes: &[Change], outcomes: &[Outcome]) {
+        self.disconnect(changes.iter().zip(outcomes).filter_map(|(change, outcome)| {
+            match (change, outcome) {
+                (Change::Put { measure: Measure::Ban, target, .. }, Outcome::Done) => Some(*target),
+                _ => None,
+            }
+        }));
+    }
+
+    /// Has the connections of bans that an earlier run left ended: it may have had no time for that.
+    pub(super) fn disconnect_held(&self, held: &[Held]) {
+        self.disconnect(held.iter().filter(|held| held.measure == Measure::Ban).map(|held| held.target));
+    }
+
+    fn disconnect(&self, banned: impl Iterator<Item = IpNet>) {
+        if let Self::Kernel(this) = self
+            && let Some(disconnector) = &this.disconnector
+        {
+            disconnector.disconnect(banned);
+        }
+    }
+
+    /// How many connections of banned sources were ended.
+    pub(super) fn disconnected(&self) -> u64 {
+        match self {
+            Self::Kernel(this) => this.disconnector.as_ref().map(Disconnector::done).unwrap_or_default(),
+            Self::DryRun(..) => 0,
+        }
     }
 
     /// What is held now.
@@ -83,58 +148,68 @@ impl Backend {
         self.enforcer().held()
     }
 
+    /// Adds to what was `held` what is there of the `known` bans although the listing lacks it.
+    pub(super) fn complete(&mut self, held: &mut Vec<Held>, known: &[(Measure, IpNet)]) -> io::Result<()> {
+        match self {
+            Self::Kernel(this) => this.kernel.complete(held, known),
+            Self::DryRun(..) => Ok(()),
+        }
+    }
+
     /// Puts back a half of what the kernel has lost.
     pub(super) fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
-        match self {
-            Self::Kernel(kernel, ..) => kernel.restore(changes, half),
-            Self::DryRun(_) => self.apply(changes),
+        let Self::Kernel(this) = self else { return self.apply(changes) };
+        let outcomes = this.kernel.restore(changes, half);
+        if half == Half::Drops {
+            self.disconnect_done(changes, &outcomes);
         }
+        outcomes
     }
 
     /// Sets up again what is missing of the table, or all of it if its rules or lists are `altered`. Tells whether it did.
     pub(super) fn mend(&mut self, altered: bool) -> io::Result<bool> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.mend(altered).map_err(io::Error::other),
-            Self::DryRun(_) => Ok(false),
+            Self::Kernel(this) => this.kernel.mend(altered).map_err(io::Error::other),
+            Self::DryRun(..) => Ok(false),
         }
     }
 
     /// What is held now in the sets that `wanted` says.
     pub(super) fn held_in(&mut self, wanted: impl Fn(Place) -> bool) -> io::Result<Vec<Held>> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.held_in(wanted),
-            Self::DryRun(_) => self.held(),
+            Self::Kernel(this) => this.kernel.held_in(wanted),
+            Self::DryRun(..) => self.held(),
         }
     }
 
-    /// Where no set was found at the start.
+    /// Where no set was found at the start, or an administrator's that held nothing of ours.
     pub(super) fn made(&self) -> &[Place] {
         match self {
-            Self::Kernel(kernel, ..) => kernel.made(),
-            Self::DryRun(_) => &[],
+            Self::Kernel(this) => this.kernel.made(),
+            Self::DryRun(..) => &[],
         }
     }
 
-    /// Hears of what others do to the table; none where there is no table.
+    /// Hears of what others do to the table; none where nothing is enforced.
     pub(super) fn watch(&self) -> io::Result<Option<Watch>> {
         match self {
-            Self::Kernel(kernel, ..) => kernel.watch().map(Some),
-            Self::DryRun(_) => Ok(None),
+            Self::Kernel(this) => this.kernel.watch().map(Some),
+            Self::DryRun(..) => Ok(None),
         }
     }
 
     /// What others have done to the table.
     pub(super) fn notice(&self, watch: &mut Watch) -> Noticed {
         match self {
-            Self::Kernel(kernel, ..) => kernel.notice(watch),
-            Self::DryRun(_) => Noticed::default(),
+            Self::Kernel(this) => this.kernel.notice(watch),
+            Self::DryRun(..) => Noticed::default(),
         }
     }
 
     fn enforcer(&mut self) -> &mut dyn Enforcer {
         match self {
-            Self::Kernel(kernel, ..) => &mut **kernel,
-            Self::DryRun(dry_run) => {
+            Self::Kernel(this) => &mut this.kernel,
+            Self::DryRun(dry_run, _) => {
                 dry_run.advance(super::clock::now().boot);
                 &mut **dry_run
             }
@@ -144,7 +219,7 @@ impl Backend {
     /// What was redirected to the listener of traps; `None` where nothing is.
     pub(super) fn redirected(&mut self) -> Option<Redirected> {
         match self {
-            Self::Kernel(kernel, ..) if kernel.trap().is_some() => kernel.redirected().ok(),
+            Self::Kernel(this) if this.kernel.trap().is_some() => this.kernel.redirected().ok(),
             _ => None,
         }
     }
@@ -152,26 +227,58 @@ impl Backend {
     /// How often the table had to be installed again.
     pub(super) fn reinstalled(&self) -> u64 {
         match self {
-            Self::Kernel(kernel, ..) => kernel.reinstalled(),
-            Self::DryRun(_) => 0,
+            Self::Kernel(this) => this.kernel.reinstalled(),
+            Self::DryRun(..) => 0,
+        }
+    }
+
+    /// Takes everything out of the kernel. In a dry run nothing is there.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Kernel(this) => this.kernel.remove(),
+            Self::DryRun(..) => Ok(()),
         }
     }
 
     /// Leaves the place to another enforcer. Where nothing is to be enforced any more, nothing stays in the kernel.
     pub(super) fn retire(self, new: Mode) {
-        if let (Self::Kernel(mut kernel, ..), Mode::Watch) = (self, new)
-            && let Err(error) = kernel.remove()
+        if let (mut this @ Self::Kernel(_), Mode::Watch) = (self, new)
+            && let Err(error) = this.flush()
         {
             warn!("cannot remove the table: {error}");
         }
     }
 }
 
-fn refused(table: &str, error: InstallError) -> StartError {
-    let what = format!("set up table {table}");
+/// Takes everything that a configuration has put into the kernel out of it, whichever daemon did it.
+pub(super) fn flush(config: &Config) -> Result<(), StartError> {
+    let table = &config.nftables.table;
+    let kernel = match given(config) {
+        Some(given) => Kernel::open_given(&given),
+        None => Kernel::open(&Settings {
+            table: table.name.clone(),
+            services: Vec::new(),
+            protected: Vec::new(),
+            conntrack: true,
+            trap: None,
+            size: 0,
+        }),
+    };
+    let removed = kernel.and_then(|mut kernel| kernel.remove());
+    removed.map_err(|error| refused("empty", &table.to_string(), error.into()))
+}
+
+/// The administrator's sets, where those are to be filled.
+fn given(config: &Config) -> Option<Given> {
+    let names = config.nftables.sets.clone()?;
+    Some(Given { table: config.nftables.table.clone(), names })
+}
+
+fn refused(doing: &str, table: &str, error: InstallError) -> StartError {
+    let what = format!("{doing} table {table}");
     let errno = match &error {
         InstallError::Ask(error) | InstallError::Refused { error, .. } => error.raw_os_error(),
-        InstallError::Incompatible { .. } => None,
+        InstallError::Incompatible { .. } | InstallError::Unfit { .. } => None,
     };
     match errno {
         Some(libc::EPERM | libc::EACCES) => StartError::NoPermission {

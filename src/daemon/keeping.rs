@@ -244,7 +244,12 @@ impl Daemon {
     pub(super) fn held(&mut self) -> io::Result<Vec<Held>> {
         for _ in 0..ATTEMPTS {
             self.repair_all();
-            let lost = match self.backend.held() {
+            let known = self.engine.held_bans(|_| true);
+            let held = self.backend.held().and_then(|mut held| {
+                self.backend.complete(&mut held, &known)?;
+                Ok(held)
+            });
+            let lost = match held {
                 // Gone since: nobody has lifted what it held.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     self.keeping.frame = true;
@@ -339,7 +344,12 @@ impl Daemon {
         if unknown.is_empty() {
             return true;
         }
-        let held = match self.backend.held_in(|place| unknown.contains(&place)) {
+        let known = self.engine.held_bans(|place| unknown.contains(&place));
+        let held = self.backend.held_in(|place| unknown.contains(&place)).and_then(|mut held| {
+            self.backend.complete(&mut held, &known)?;
+            Ok(held)
+        });
+        let held = match held {
             Ok(held) => held,
             Err(error) => {
                 warn!("cannot read the table, trying again: {error}");

@@ -171,6 +171,7 @@ mod tests {
         let options = |instance: Option<&str>| Options {
             config: PathBuf::new(),
             dry_run: false,
+            flush: false,
             instance: instance.map(str::to_owned),
         };
         let of =

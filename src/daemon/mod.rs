@@ -55,6 +55,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Decide everything, change nothing in the kernel.
     pub dry_run: bool,
+    /// Take everything out of the kernel when stopped.
+    pub flush: bool,
     /// A name of its own for table and socket, beside another daemon.
     pub instance: Option<String>,
 }
@@ -127,7 +129,9 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
         config.mode = Mode::Watch;
     }
     if let Some(instance) = &options.instance {
-        config.nftables.table.name = format!("nfban_{instance}");
+        if config.nftables.sets.is_none() {
+            config.nftables.table.name = format!("nfban_{instance}");
+        }
         config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
     }
     Ok(Loaded { config, rules, web })
@@ -196,12 +200,31 @@ pub fn run(options: Options) -> Result<(), StartError> {
         memory.finish(&daemon.engine, bans.unwrap_or_default(), now);
     }
     match daemon.loaded.config.mode {
+        Mode::Enforce if daemon.options.flush => match daemon.backend.flush() {
+            Ok(()) => info!("stopped; nothing is left in the kernel"),
+            Err(error) => error!("stopped, and cannot empty the kernel: {error}; try `nfban flush`"),
+        },
         Mode::Enforce => {
             info!("stopped; {} bans stay in the kernel until they expire", daemon.engine.ledger().len())
         }
         Mode::Watch => info!("stopped"),
     }
     Ok(())
+}
+
+/// Takes everything out of the kernel that a daemon with these options has put there and left.
+///
+/// # Errors
+/// Where the configuration is bad, a daemon runs that would put it back, or the kernel refuses.
+pub fn flush(options: &Options) -> Result<(), StartError> {
+    let loaded =
+        load(options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    let socket = &loaded.config.control.socket;
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        let what = "empty the kernel";
+        return Err(StartError::needs(what, format!("nfban runs at {}: stop it first", socket.display())));
+    }
+    backend::flush(&loaded.config)
 }
 
 fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {
@@ -528,9 +551,11 @@ impl Daemon {
             format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
         })?;
         let old = &self.loaded;
-        if new.config.control != old.config.control || new.config.nftables.table != old.config.nftables.table
+        if new.config.control != old.config.control
+            || (&new.config.nftables.table, &new.config.nftables.sets)
+                != (&old.config.nftables.table, &old.config.nftables.sets)
         {
-            return Err("the control socket or the table changed; restart for that".to_owned());
+            return Err("the control socket, the table or its sets changed; restart for that".to_owned());
         }
         let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
         // The size of the sets follows `ban.max`.

@@ -131,13 +131,19 @@ impl Daemon {
         let saved: HashSet<IpNet> = bans.iter().map(|(ban, _)| ban.target).collect();
         let standing: Vec<Standing> =
             bans.into_iter().filter_map(|(ban, same_boot)| ban.standing(now, same_boot)).collect();
-        let held = match self.backend.held() {
+        let known: Vec<_> = standing.iter().map(|ban| (ban.measure, ban.target)).collect();
+        let held = self.backend.held().and_then(|mut held| {
+            self.backend.complete(&mut held, &known)?;
+            Ok(held)
+        });
+        let held = match held {
             Ok(held) => held,
             Err(error) => {
                 warn!("cannot read the bans that an earlier run left: {error}");
                 Vec::new()
             }
         };
+        self.backend.disconnect_held(&held);
         let made: HashSet<_> = self.backend.made().iter().copied().collect();
         let lost =
             self.engine.recall_bans(standing, &held, |place| made.contains(&place), now, &mut self.actions);

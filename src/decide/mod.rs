@@ -1,6 +1,7 @@
 //! What follows from an incident: who may be acted against, how, and for how long.
 
 mod caps;
+mod lacking;
 mod ledger;
 mod owed;
 mod place;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::AddressSet;
 
 pub use self::caps::{Cap, Caps, Tally, spoofable_share};
+pub use self::lacking::{Kind, Lacking};
 pub use self::ledger::{Deed, Ledger, Scope, Standing, State, WIDENED};
 pub use self::place::{MAX_PREFIXES, Place};
 
@@ -81,6 +83,8 @@ pub struct Policy {
     pub whole_prefix: bool,
     /// Whether the kernel side of [`Response::Restrict`] exists (it needs conntrack).
     pub restrict_available: bool,
+    /// Which targets the kernel has no set for.
+    pub lacking: Lacking,
 }
 
 /// The rule of a ban that a person made.
@@ -102,6 +106,7 @@ impl Default for Policy {
             ipv6_prefix: 64,
             whole_prefix: false,
             restrict_available: true,
+            lacking: Lacking::default(),
         }
     }
 }

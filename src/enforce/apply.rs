@@ -14,7 +14,8 @@ use ipnet::IpNet;
 
 use super::expression::Counts;
 use super::kernel::{ELEMENTS, Kernel};
-use super::message::{self, Element, Key};
+use super::message::{self, Element, Key, Read};
+use super::sets::Sets;
 use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
@@ -67,9 +68,19 @@ struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Found(Counts),
+    /// An element that somebody else has put into the administrator's set.
+    Foreign,
     Missing,
     /// No answer came, or one that is neither.
     Unknown,
+}
+
+/// What a question for one element found.
+#[derive(Debug, Clone)]
+pub(super) enum LookedUp {
+    Found(Read),
+    /// There is none, or it is somebody else's.
+    Missing,
 }
 
 impl Answer {
@@ -77,12 +88,13 @@ impl Answer {
         if let Self::Found(counts) = self { Some(counts) } else { None }
     }
 
-    fn read(message: &Message<'_>) -> Self {
+    fn read(message: &Message<'_>, sets: &Sets) -> Self {
         if message.kind == NLMSG_ERROR {
             let missing = message.errno() == Some(libc::ENOENT);
             return if missing { Self::Missing } else { Self::Unknown };
         }
-        message::read_elements(message).next().map_or(Self::Unknown, |read| Self::Found(read.counts))
+        let Some(read) = message::read_elements(message).next() else { return Self::Unknown };
+        sets.ours(read).map_or(Self::Foreign, |read| Self::Found(read.counts))
     }
 }
 
@@ -92,8 +104,13 @@ impl Stage {
         let [own, beside] = answers;
         let found = own.counts().or(beside.counts()).is_some();
         match self {
+            // It stays as it is, and ours comes when it has gone.
+            Self::Add if own == Answer::Foreign && !place.prefix => {
+                Self::Settled(Outcome::Refused(libc::EEXIST))
+            }
+            Self::Lift { .. } if own == Answer::Foreign => Self::Settled(Outcome::Done),
             // Of an interval set the answer is the stretch that holds the first address, whosever it is.
-            Self::Add if found && place.prefix => Self::Arrange,
+            Self::Add if place.prefix && (found || own == Answer::Foreign) => Self::Arrange,
             // What is dropped between the answer and the transaction is not counted: some microseconds' packets.
             Self::Add if found => {
                 let mut counts = own.counts().unwrap_or_default();
@@ -138,16 +155,15 @@ impl Change {
         target.trunc()
     }
 
-    fn first_stage(&self, conntrack: bool) -> Stage {
+    fn first_stage(&self, sets: &Sets) -> Stage {
         let place = self.place();
+        let has_set = sets.set(place).is_some();
         match self {
-            Self::Put { measure: Measure::Restrict, .. } if !conntrack => {
-                Stage::Settled(Outcome::Refused(libc::EOPNOTSUPP))
-            }
-            Self::Lift { measure: Measure::Restrict, .. } if !conntrack => Stage::Settled(Outcome::Done),
+            Self::Put { .. } if !has_set => Stage::Settled(Outcome::Refused(libc::EOPNOTSUPP)),
+            Self::Lift { .. } if !has_set => Stage::Settled(Outcome::Done),
             Self::Put { .. } => Stage::Add,
             Self::Lift { .. } if place.prefix => Stage::Arrange,
-            Self::Lift { .. } => Stage::Lift { own: true, beside: place.rate_set().is_some() },
+            Self::Lift { .. } => Stage::Lift { own: true, beside: sets.rate_set(place).is_some() },
         }
     }
 }
@@ -156,10 +172,13 @@ impl Kernel {
     /// Puts back what the kernel has lost, without asking first what it holds of it. In hash sets only a half of it, so
     /// that sources are dropped again in half the time: see [`Half`].
     pub fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
-        if self.restore_at_once(changes, half).is_ok() {
+        let has_halves = self.sets.are_own();
+        if !has_halves && half == Half::Limits || self.restore_at_once(changes, half).is_ok() {
             return vec![Outcome::Done; changes.len()];
         }
-        self.apply_in_parts(changes, Some(half))
+        // What stands in an administrator's set may be his.
+        let unasked = has_halves.then_some(half);
+        self.apply_in_parts(changes, unasked)
     }
 
     /// The same in one transaction with many elements in a message, which nothing must stand in the way of: a refusal of
@@ -168,9 +187,9 @@ impl Kernel {
         let mut sets: BTreeMap<&str, Vec<Element<'_>>> = BTreeMap::new();
         for change in changes {
             let place = change.place();
-            let set = if half == Half::Drops { Some(place.set()) } else { place.rate_set() };
-            let has_set = self.settings.conntrack || place.measure == Measure::Ban;
-            let element = element(change, None).filter(|_| !place.prefix && has_set);
+            let half_of = |set| if half == Half::Drops { Some(set) } else { self.sets.rate_set(place) };
+            let element = element(change, &self.sets, None).filter(|_| !place.prefix);
+            let set = self.sets.set(place).and_then(half_of);
             let Some((set, element)) = set.zip(element) else { return Err(Refusal::Whole(libc::EINVAL)) };
             sets.entry(set).or_default().push(element);
         }
@@ -193,6 +212,7 @@ impl Kernel {
 
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        self.look_again();
         self.apply_in_parts(changes, None)
     }
 
@@ -210,12 +230,17 @@ impl Kernel {
 
     /// Applies changes of different targets.
     fn apply_some(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
-        let conntrack = self.settings.conntrack;
-        let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(conntrack)).collect();
+        let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(&self.sets)).collect();
         let answers = if lost.is_none() { self.ask(changes, &stages) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             let place = change.place();
-            *stage = stage.knowing(place, answers);
+            *stage = match (*stage, answers) {
+                // Whose it is must be known before anything is deleted from the administrator's set.
+                (Stage::Lift { .. }, [Answer::Unknown, _]) if !self.sets.are_own() => {
+                    Stage::Settled(Outcome::Refused(libc::EAGAIN))
+                }
+                (stage, answers) => stage.knowing(place, answers),
+            };
             if *stage == Stage::Add && place.prefix {
                 self.covered.forget(place, change.target());
             }
@@ -253,7 +278,7 @@ impl Kernel {
         let mut transaction = Transaction::begin(&mut self.connection, most);
         let table = &self.settings.table;
         for (index, (change, stage)) in changes.iter().zip(stages).enumerate() {
-            write_change(&mut transaction, table, (index, change), *stage, half);
+            write_change(&mut transaction, (table, &self.sets), (index, change), *stage, half);
         }
         transaction.commit(&mut self.connection)
     }
@@ -282,6 +307,9 @@ impl Kernel {
             };
             *stage = match (*stage, errno) {
                 (Stage::Add, libc::EEXIST) if change.place().prefix => Stage::Arrange,
+                (Stage::Add, libc::EEXIST) if !self.sets.are_own() => {
+                    Stage::Settled(Outcome::Refused(libc::EEXIST))
+                }
                 // Somebody was faster: its counts are not worth asking again.
                 (Stage::Add, libc::EEXIST) => Stage::Renew(Counts::default()),
                 (stage @ (Stage::Add | Stage::Renew(_)), libc::ENOENT) if retry => stage,
@@ -301,22 +329,46 @@ impl Kernel {
         let open = |(index, stage)| matches!(stage, &Stage::Add | Stage::Lift { .. }).then_some(index);
         let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
         for some in open.chunks(QUESTIONS) {
-            self.ask_some(changes, some, &mut answers);
+            self.ask_some(changes, some, Answer::read, &mut answers);
         }
         answers
     }
 
-    fn ask_some(&mut self, changes: &[Change], some: &[usize], answers: &mut [[Answer; 2]]) {
+    /// The elements that changes are about, each in the target's own set and in the one beside it; `None` where no
+    /// answer came.
+    pub(super) fn look_up(&mut self, changes: &[Change]) -> Vec<[Option<LookedUp>; 2]> {
+        let mut found = vec![[None, None]; changes.len()];
+        let read = |message: &Message<'_>, sets: &Sets| match message.kind {
+            NLMSG_ERROR => (message.errno() == Some(libc::ENOENT)).then_some(LookedUp::Missing),
+            _ => message::read_elements(message)
+                .next()
+                .map(|read| sets.ours(read).map_or(LookedUp::Missing, LookedUp::Found)),
+        };
+        let all: Vec<usize> = (0..changes.len()).collect();
+        for some in all.chunks(QUESTIONS) {
+            self.ask_some(changes, some, read, &mut found);
+        }
+        found
+    }
+
+    /// Asks about the changes of these indices, and has `read` make something of each answer.
+    fn ask_some<T>(
+        &mut self,
+        changes: &[Change],
+        some: &[usize],
+        read: impl Fn(&Message<'_>, &Sets) -> T,
+        answers: &mut [[T; 2]],
+    ) {
         let mut questions = Batch::default();
         let mut asked = Vec::with_capacity(2 * some.len());
         let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
         for (index, change) in some.iter().filter_map(|&index| Some((index, changes.get(index)?))) {
             let place = change.place();
-            let sets = [Some(place.set()), place.rate_set()];
+            let sets = [self.sets.set(place), self.sets.rate_set(place)];
             for (which, set) in sets.into_iter().enumerate().filter_map(|(which, set)| Some((which, set?))) {
                 let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
                 let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
-                questions.message(header, &nfgenmsg(NFPROTO_INET, 0), |m| {
+                questions.message(header, &nfgenmsg(self.sets.family(), 0), |m| {
                     message::elements(m, &self.settings.table, set, |list| change.key().write_start(list));
                 });
                 asked.push((index, which));
@@ -335,7 +387,7 @@ impl Kernel {
                 };
                 missing = missing.saturating_sub(1);
                 if let Some(answer) = answers.get_mut(index).and_then(|answers| answers.get_mut(which)) {
-                    *answer = Answer::read(&message);
+                    *answer = read(&message, &self.sets);
                 }
             }
         }
@@ -389,29 +441,32 @@ fn settle_rest(stages: &mut [Stage], outcome: Outcome) {
 
 fn write_change(
     transaction: &mut Transaction<Origin>,
-    table: &str,
+    (table, sets): (&str, &Sets),
     (index, change): (usize, &Change),
     stage: Stage,
     half: Option<Half>,
 ) {
     let place = change.place();
-    let beside = place.rate_set().map(|set| (set, true));
+    let own = sets.set(place).map(|set| (set, false));
+    let beside = sets.rate_set(place).map(|set| (set, true));
     let wanted = |&(_, beside): &(&str, bool)| match half {
         Some(Half::Drops) if !place.prefix => !beside,
         Some(Half::Limits) => beside && !place.prefix,
         _ => true,
     };
-    for (set, beside) in [Some((place.set(), false)), beside].into_iter().flatten().filter(wanted) {
+    for (set, beside) in [own, beside].into_iter().flatten().filter(wanted) {
         let origin = Origin { change: index, beside };
+        let destination = (table, set, sets);
         match stage {
-            Stage::Add => add(transaction, origin, (table, set), change, NLM_F_EXCL, None),
+            Stage::Add => add(transaction, origin, destination, change, NLM_F_EXCL, None),
             Stage::Renew(counts) => {
                 // Before Linux 6.12 adding what exists succeeds and leaves its timeout as it was. So it is deleted, and
                 // added first in case it has just expired: deleting what is not there would refuse the transaction.
-                add(transaction, origin, (table, set), change, 0, None);
+                add(transaction, origin, destination, change, 0, None);
                 delete(transaction, origin, (table, set), change);
                 // The counts of both sets go to the target's own.
-                add(transaction, origin, (table, set), change, NLM_F_EXCL, (!beside).then_some(counts));
+                let counts = (!beside && sets.counts(place)).then_some(counts);
+                add(transaction, origin, destination, change, NLM_F_EXCL, counts);
             }
             Stage::Lift { own, beside: rate } if (if beside { rate } else { own }) => {
                 delete(transaction, origin, (table, set), change);
@@ -424,22 +479,23 @@ fn write_change(
 fn add(
     transaction: &mut Transaction<Origin>,
     origin: Origin,
-    (table, set): (&str, &str),
+    (table, set, sets): (&str, &str, &Sets),
     change: &Change,
     flags: u16,
     counts: Option<Counts>,
 ) {
-    let Some(element) = element(change, counts) else { return };
+    let Some(element) = element(change, sets, counts) else { return };
     transaction.push(origin, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, |m| {
         message::elements(m, table, set, |list| element.write(list));
     });
 }
 
 /// The element that a change puts.
-fn element(change: &Change, counts: Option<Counts>) -> Option<Element<'_>> {
+fn element<'a>(change: &'a Change, sets: &Sets, counts: Option<Counts>) -> Option<Element<'a>> {
     let Change::Put { target, timeout, comment, .. } = change else { return None };
     let key = change.key();
     let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());
+    let comment = sets.comment(comment);
     Some(Element { key, timeout: *timeout, comment, target_length, counts })
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::expression::Counts;
 use super::kernel::Kernel;
 use super::message::{self, Element, Key, Read};
+use super::sets::Sets;
 use super::stretches::{self, Entry, Stretch};
 use super::transaction::Transaction;
 use super::uapi::*;
@@ -50,9 +51,11 @@ impl Kernel {
 
     fn rearrange_once(&mut self, place: Place, changes: &[&Change]) -> Result<(), i32> {
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let own = Found::of(self.interval_elements(place.set()).map_err(errno)?);
-        let beside = match place.rate_set() {
-            Some(rate) => Found::of(self.interval_elements(rate).map_err(errno)?),
+        let set = self.sets.set(place).ok_or(libc::EOPNOTSUPP)?.to_owned();
+        let own = Found::of(self.interval_elements(&set).map_err(errno)?, &self.sets);
+        let rate_set = self.sets.rate_set(place);
+        let beside = match rate_set {
+            Some(rate) => Found::of(self.interval_elements(rate).map_err(errno)?, &self.sets),
             None => Found::default(),
         };
         let now = Instant::now();
@@ -64,10 +67,11 @@ impl Kernel {
         let mut transaction =
             Transaction::begin(&mut self.connection, u32::try_from(most).unwrap_or(u32::MAX));
         let table = self.settings.table.as_str();
-        if let Some(rate) = place.rate_set() {
-            plan.write(&mut transaction, (table, rate), &beside, &mut carried, false);
+        if let Some(rate) = rate_set {
+            plan.write(&mut transaction, (table, rate), &beside, &mut carried, (&self.sets, false));
         }
-        plan.write(&mut transaction, (table, place.set()), &own, &mut carried, true);
+        let carries = self.sets.counts(place);
+        plan.write(&mut transaction, (table, &set), &own, &mut carried, (&self.sets, carries));
         transaction.commit(&mut self.connection).map_err(|refusal| refusal.errno())?;
         self.covered.replace(place, plan.covered(&carried), now);
         Ok(())
@@ -82,8 +86,11 @@ struct Found {
 }
 
 impl Found {
-    fn of(elements: Vec<Read>) -> Self {
-        Self { stale_ends: stretches::stale_ends(&elements), stretches: stretches::pair(elements) }
+    fn of(elements: Vec<Read>, sets: &Sets) -> Self {
+        // Without the starts that are the administrator's, their ends would look stale.
+        let stale_ends = stretches::stale_ends(&elements);
+        let ours = elements.into_iter().filter_map(|read| sets.ours(read)).collect();
+        Self { stale_ends, stretches: stretches::pair(ours) }
     }
 
     /// The most messages it takes to make room.
@@ -98,7 +105,8 @@ impl Found {
         for end in &self.stale_ends {
             let Some(last) = stretches::before(*end) else { continue };
             let key = Key::Stretch(last, last);
-            let element = Element { key, timeout: None, comment: "", target_length: None, counts: None };
+            let element =
+                Element { key, timeout: None, comment: "".into(), target_length: None, counts: None };
             transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
                 message::elements(m, table, set, |list| element.write(list));
             });
@@ -158,7 +166,7 @@ impl Plan {
         (table, set): (&str, &str),
         found: &Found,
         carried: &mut BTreeMap<IpNet, Counts>,
-        carries: bool,
+        (sets, carries): (&Sets, bool),
     ) {
         found.collect(transaction, table, set);
         let (kept, deleted): (Vec<_>, Vec<_>) =
@@ -179,7 +187,7 @@ impl Plan {
             let element = Element {
                 key: Key::Stretch(*first, *last),
                 timeout: entry.expires,
-                comment: &entry.comment,
+                comment: sets.comment(&entry.comment),
                 target_length: Some(entry.target.prefix_len()),
                 // All of a target's counts go to its first new stretch.
                 counts: if carries { carried.remove(&entry.target) } else { None },

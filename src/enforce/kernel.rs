@@ -1,6 +1,6 @@
 //! The enforcer that puts decisions into the kernel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::apply::LookedUp;
 use super::covered::Covered;
 use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
 use super::message::{self, Key, Read};
+use super::sets::Sets;
 use super::socket::Connection;
 use super::stretches;
 use super::transaction::{Refusal, Transaction};
@@ -61,6 +63,14 @@ pub enum InstallError {
         /// The first set that is different.
         set: &'static str,
     },
+    /// The administrator's sets cannot be filled.
+    #[error("table {table}: {wrong}")]
+    Unfit {
+        /// The table, with its family.
+        table: String,
+        /// Everything that is wrong with its sets, and how they must be.
+        wrong: String,
+    },
     /// The kernel refused.
     #[error("the kernel refuses {what} of table inet {table}: {error}")]
     Refused {
@@ -95,7 +105,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this.
+/// The table `inet nfban` (or as it was named) in the network namespace of the thread that made this, or the sets that
+/// the administrator gave.
 ///
 /// Bans stay in the kernel when this is dropped. The kernel is the only memory: what is held is asked, not remembered,
 /// but for prefixes that others cover.
@@ -103,11 +114,15 @@ impl fmt::Display for Part {
 pub struct Kernel {
     pub(super) connection: Connection,
     pub(super) settings: Settings,
+    pub(super) sets: Sets,
+    /// Which sets of the administrator's these are: the handles of the table and of each set. Somebody who loads his
+    /// ruleset anew makes others of the same names, which are empty.
+    pub(super) identity: Vec<u64>,
     /// Targets that stand without an element of their own.
     pub(super) covered: Covered,
-    reinstalled: u64,
-    /// The places one of whose sets the latest set-up has made.
-    made: Vec<Place>,
+    pub(super) reinstalled: u64,
+    /// The places one of whose sets the latest set-up has made, or found made anew.
+    pub(super) made: Vec<Place>,
 }
 
 impl fmt::Debug for Kernel {
@@ -122,13 +137,34 @@ impl Kernel {
     /// # Errors
     /// When there is no such socket. Missing permission shows only with the first change.
     pub fn open(settings: &Settings) -> io::Result<Self> {
+        Self::with(settings.clone(), Sets::Own { conntrack: settings.conntrack })
+    }
+
+    pub(super) fn with(settings: Settings, sets: Sets) -> io::Result<Self> {
         Ok(Self {
-            connection: Connection::open()?,
-            settings: settings.clone(),
+            connection: Connection::open(sets.family())?,
+            settings,
+            sets,
+            identity: Vec::new(),
             covered: Covered::default(),
             reinstalled: 0,
             made: Vec::new(),
         })
+    }
+
+    /// As [`Kernel::install`], but every transaction is made and none is sent: what the kernel holds is asked, what cannot
+    /// be is refused, and nothing is changed.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`], except what only the kernel could have refused.
+    pub fn rehearse(settings: &Settings) -> Result<Self, InstallError> {
+        Self::open(settings)?.rehearsing()
+    }
+
+    pub(super) fn rehearsing(mut self) -> Result<Self, InstallError> {
+        self.connection.rehearse();
+        self.set_up()?;
+        Ok(self)
     }
 
     /// Opens a socket and sets the table up.
@@ -142,11 +178,14 @@ impl Kernel {
     }
 
     /// Makes the table, or makes of an earlier one what the settings say, in one transaction. Elements that stand in
-    /// its sets stay and are dropped without a gap.
+    /// its sets stay and are dropped without a gap. Sets of the administrator's are only looked at.
     ///
     /// # Errors
     /// When a table of this name has other sets than ours, or the kernel refuses; nothing is changed then.
     pub fn set_up(&mut self) -> Result<(), InstallError> {
+        if !self.sets.are_own() {
+            return self.compare_given();
+        }
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
         let chains = self.chains();
         let found = self.found_sets()?;
@@ -190,11 +229,15 @@ impl Kernel {
         })
     }
 
-    /// Deletes the table and with it everything that is held. That there is none is no error.
+    /// Deletes the table and with it everything that is held; of sets of the administrator's our elements. That there
+    /// is none is no error.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn remove(&mut self) -> io::Result<()> {
+        if !self.sets.are_own() {
+            return self.withdraw();
+        }
         let mut transaction = Transaction::begin(&mut self.connection, 1);
         let table = &self.settings.table;
         transaction.push(Part::Table, NFT_MSG_DELTABLE, 0, |m| message::table(m, table));
@@ -221,7 +264,8 @@ impl Kernel {
         })
     }
 
-    /// Where the latest set-up found no set and made one: nothing that is missing there was lifted.
+    /// Where the latest set-up found no set and made one, or an administrator's that holds nothing of ours: nothing that is
+    /// missing there was lifted.
     #[must_use]
     pub fn made(&self) -> &[Place] {
         &self.made
@@ -241,7 +285,11 @@ impl Kernel {
     pub fn reinstall(&mut self) -> Result<(), InstallError> {
         self.set_up()?;
         self.reinstalled += 1;
-        tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
+        if self.sets.are_own() {
+            tracing::warn!(table = self.settings.table, "the table was gone and is set up again");
+        } else {
+            tracing::warn!(table = self.settings.table, "the sets were made anew and are filled again");
+        }
         Ok(())
     }
 
@@ -258,6 +306,9 @@ impl Kernel {
     }
 
     fn is_whole(&mut self) -> io::Result<bool> {
+        if !self.sets.are_own() {
+            return self.are_the_same();
+        }
         let found = self.found_sets()?;
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
         Ok(sets.iter().all(|set| found.contains_key(set.name)) && self.has_its_rules()?)
@@ -269,10 +320,48 @@ impl Kernel {
     /// When the kernel cannot be asked; ENOENT when a set is gone.
     pub fn held_in(&mut self, wanted: impl Fn(Place) -> bool) -> io::Result<Vec<Held>> {
         let mut held = Vec::new();
-        for place in layout::places(self.settings.conntrack).filter(|place| wanted(*place)) {
+        for place in self.sets.places().into_iter().filter(|place| wanted(*place)) {
             self.held_at(place, &mut held)?;
         }
         Ok(held)
+    }
+
+    /// Adds to what was `held` those of the `known` bans that the listing lacks and the kernel holds nevertheless: they are
+    /// asked for one by one. While a hash set is being resized a listing can lack elements, and nothing in it tells
+    /// (`rhashtable_walk_enter` in lib/rhashtable.c promises no more). Of a set of which nothing was held, nothing is asked.
+    ///
+    /// # Errors
+    /// When an answer does not come.
+    pub fn complete(&mut self, held: &mut Vec<Held>, known: &[(Measure, IpNet)]) -> io::Result<()> {
+        let listed: HashSet<_> = held.iter().map(|held| (held.measure, held.target)).collect();
+        let filled: HashSet<_> =
+            listed.iter().map(|(measure, target)| Place::of(*measure, *target)).collect();
+        let is_doubtful = |(measure, target): &&(Measure, IpNet)| {
+            let place = Place::of(*measure, *target);
+            !place.prefix && filled.contains(&place) && !listed.contains(&(*measure, *target))
+        };
+        let doubtful = known.iter().filter(is_doubtful);
+        let questions: Vec<Change> =
+            doubtful.map(|&(measure, target)| Change::Lift { measure, target }).collect();
+        for (question, [own, beside]) in questions.iter().zip(self.look_up(&questions)) {
+            let read = match own.ok_or(io::ErrorKind::Interrupted)? {
+                LookedUp::Found(read) => read,
+                LookedUp::Missing => continue,
+            };
+            let mut counts = read.counts;
+            if let Some(LookedUp::Found(beside)) = beside {
+                counts += beside.counts;
+            }
+            held.push(Held {
+                measure: question.place().measure,
+                target: question.target(),
+                expires: read.expires,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                comment: read.comment,
+            });
+        }
+        Ok(())
     }
 
     /// Hears, from now on, of what others do to the table.
@@ -280,7 +369,7 @@ impl Kernel {
     /// # Errors
     /// As socket(2) and setsockopt(2).
     pub fn watch(&self) -> io::Result<Watch> {
-        Watch::open(&self.settings.table, self.connection.port())
+        Watch::open(&self.settings.table, &self.sets, self.connection.port())
     }
 
     /// What others have done to the table since the last time, as far as `watch` has heard of it.
@@ -290,6 +379,10 @@ impl Kernel {
 
     /// Replaces what stands in some sets; sets the whole table up if it is gone.
     fn replace(&mut self, write: impl Fn(&Self, &mut Transaction<Part>)) -> io::Result<()> {
+        if !self.sets.are_own() {
+            // The administrator's chain says what is published and protected.
+            return Ok(());
+        }
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         write(self, &mut transaction);
         match transaction.commit(&mut self.connection) {
@@ -373,7 +466,7 @@ impl Kernel {
                 let stretch = message::Element {
                     key: Key::Stretch(net.network(), net.broadcast()),
                     timeout: None,
-                    comment: "",
+                    comment: "".into(),
                     target_length: None,
                     counts: None,
                 };
@@ -417,7 +510,7 @@ impl Kernel {
     }
 
     /// The sets that the table has.
-    fn found_sets(&mut self) -> io::Result<BTreeMap<String, Found>> {
+    pub(super) fn found_sets(&mut self) -> io::Result<BTreeMap<String, Found>> {
         let table = &self.settings.table;
         let found = self.connection.dump(
             NFT_MSG_GETSET,
@@ -436,8 +529,14 @@ impl Kernel {
         }))
     }
 
-    /// The elements of a set; ENOENT when there is no such set.
+    /// Our elements of a set; ENOENT when there is no such set.
     fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
+        let elements = self.all_elements(set)?;
+        Ok(elements.into_iter().filter_map(|read| self.sets.ours(read)).collect())
+    }
+
+    /// The elements of a set, whosever they are.
+    fn all_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
         let table = &self.settings.table;
         self.connection.dump(
             NFT_MSG_GETSETELEM,
@@ -446,20 +545,28 @@ impl Kernel {
         )
     }
 
-    /// The elements of an interval set; none when there is no such set.
-    pub(super) fn interval_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
-        none_if_missing(self.elements(set))
+    /// Our elements at a place that has a set.
+    pub(super) fn elements_at(&mut self, place: Place) -> io::Result<Vec<Read>> {
+        match self.sets.set(place).map(str::to_owned) {
+            Some(set) => self.elements(&set),
+            None => Ok(Vec::new()),
+        }
     }
 
-    fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
+    /// The elements of an interval set, whosever they are; none when there is no such set.
+    pub(super) fn interval_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
+        none_if_missing(self.all_elements(set))
+    }
+
+    pub(super) fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
         if place.prefix {
             return self.held_prefixes(place, held);
         }
-        let beside: HashMap<IpAddr, Counts> = match place.rate_set() {
+        let beside: HashMap<IpAddr, Counts> = match self.sets.rate_set(place) {
             Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
             None => HashMap::new(),
         };
-        held.extend(self.elements(place.set())?.into_iter().filter_map(|read| {
+        held.extend(self.elements_at(place)?.into_iter().filter_map(|read| {
             let mut counts = read.counts;
             counts += beside.get(&read.address).copied().unwrap_or_default();
             Some(Held {
@@ -475,11 +582,11 @@ impl Kernel {
     }
 
     fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
-        let beside = match place.rate_set() {
+        let beside = match self.sets.rate_set(place) {
             Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
             None => BTreeMap::new(),
         };
-        let own = stretches::pair(self.elements(place.set())?);
+        let own = stretches::pair(self.elements_at(place)?);
         let mut entries = stretches::entries(&own);
         for covered in self.covered.entries(place, &own, Instant::now()) {
             entries.entry(covered.target).or_insert(covered);
@@ -506,7 +613,8 @@ impl Enforcer for Kernel {
     }
 
     fn held(&mut self) -> io::Result<Vec<Held>> {
-        if !self.has_its_rules()? {
+        let is_there = if self.sets.are_own() { self.has_its_rules()? } else { self.are_the_same()? };
+        if !is_there {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
         self.held_in(|_| true)
@@ -519,10 +627,14 @@ impl Enforcer for Kernel {
 }
 
 /// A set that the table has.
-struct Found {
-    key: Option<u32>,
-    length: Option<u32>,
-    flags: u32,
+pub(super) struct Found {
+    pub(super) key: Option<u32>,
+    pub(super) length: Option<u32>,
+    pub(super) flags: u32,
+    /// Whether nft joins adjacent elements of it.
+    pub(super) merges: bool,
+    /// Its number within the table.
+    pub(super) handle: u64,
     /// What each of its elements carries: the expressions' names.
     expressions: Vec<Vec<u8>>,
 }
@@ -532,13 +644,16 @@ impl Found {
     fn read(message: &crate::netlink::Message<'_>, table: &str) -> Option<(String, Self)> {
         let mut name = None;
         let mut ours = false;
-        let mut found = Self { key: None, length: None, flags: 0, expressions: Vec::new() };
+        let mut found =
+            Self { key: None, length: None, flags: 0, merges: false, handle: 0, expressions: Vec::new() };
         for attribute in message.attributes(4) {
             match attribute.kind {
                 NFTA_SET_TABLE => ours = attribute.text() == table.as_bytes(),
                 NFTA_SET_NAME => name = Some(String::from_utf8_lossy(attribute.text()).into_owned()),
                 NFTA_SET_FLAGS => found.flags = attribute.be32().unwrap_or_default(),
                 NFTA_SET_KEY_TYPE => found.key = attribute.be32(),
+                NFTA_SET_HANDLE => found.handle = attribute.be64().unwrap_or_default(),
+                NFTA_SET_USERDATA => found.merges = message::merges(attribute.value),
                 NFTA_SET_KEY_LEN => found.length = attribute.be32(),
                 NFTA_SET_EXPR => found.expressions.extend(expression_name(attribute)),
                 NFTA_SET_EXPRESSIONS => {
@@ -548,6 +663,11 @@ impl Found {
             }
         }
         name.filter(|_| ours).map(|name| (name, found))
+    }
+
+    /// Whether its elements count what they match, and do nothing else.
+    pub(super) fn counts_alone(&self) -> bool {
+        self.expressions == [b"counter"]
     }
 
     /// Whether it is the set we would make.
@@ -569,7 +689,7 @@ fn expression_name(expression: crate::netlink::Attribute<'_>) -> Option<Vec<u8>>
 }
 
 /// The kernel's ENOENT for a list of what does not exist is an empty list.
-fn none_if_missing<T>(list: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+pub(super) fn none_if_missing<T>(list: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
     match list {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
         list => list,

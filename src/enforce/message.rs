@@ -1,5 +1,6 @@
 //! The messages that make a table, and those that fill and read its sets.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use super::stretches::after;
 use super::uapi::*;
 use crate::netlink::{Attribute, Attributes, Batch, Message};
 
+/// libnftnl's `NFTNL_UDATA_SET_MERGE_ELEMENTS`.
+const UDATA_MERGE_ELEMENTS: u8 = 2;
 /// libnftnl's `NFTNL_UDATA_SET_ELEM_COMMENT`.
 const UDATA_COMMENT: u8 = 0;
 /// The prefix length of the target that a stretch of an interval set belongs to. nft skips types it does not know.
@@ -98,11 +101,11 @@ pub(super) enum Key {
 }
 
 /// An element to be added.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Element<'a> {
     pub(super) key: Key,
     pub(super) timeout: Option<Duration>,
-    pub(super) comment: &'a str,
+    pub(super) comment: Cow<'a, str>,
     /// In an interval set: the prefix length of the target.
     pub(super) target_length: Option<u8>,
     /// To begin with; `None` where the set's own expressions start fresh.
@@ -119,7 +122,7 @@ impl Element<'_> {
                 element.be64(NFTA_SET_ELEM_TIMEOUT, milliseconds(timeout));
             }
             if !self.comment.is_empty() || self.target_length.is_some() {
-                element.attribute(NFTA_SET_ELEM_USERDATA, &userdata(self.comment, self.target_length));
+                element.attribute(NFTA_SET_ELEM_USERDATA, &userdata(&self.comment, self.target_length));
             }
             if let Some(counts) = self.counts {
                 Expression::Counter(counts).write(element, NFTA_SET_ELEM_EXPR);
@@ -281,16 +284,30 @@ pub(super) fn read_counter(expression: Attribute<'_>, counts: &mut Counts) {
     }
 }
 
-fn read_userdata(mut octets: &[u8], read: &mut Read) {
-    while let [kind, length, rest @ ..] = octets {
-        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
-        match (*kind, value) {
+fn read_userdata(octets: &[u8], read: &mut Read) {
+    for (kind, value) in userdata_of(octets) {
+        match (kind, value) {
             (UDATA_COMMENT, [text @ .., 0]) => read.comment = String::from_utf8_lossy(text).into_owned(),
             (UDATA_TARGET_LENGTH, [length]) => read.target_length = Some(*length),
             _ => {}
         }
-        octets = rest;
     }
+}
+
+/// Whether a set's userdata says that nft joins adjacent elements.
+pub(super) fn merges(octets: &[u8]) -> bool {
+    userdata_of(octets)
+        .any(|(kind, value)| kind == UDATA_MERGE_ELEMENTS && value.iter().any(|&octet| octet != 0))
+}
+
+/// Types and values, up to the first length that is a lie.
+fn userdata_of(mut octets: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let [kind, length, rest @ ..] = octets else { return None };
+        let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+        octets = rest;
+        Some((*kind, value))
+    })
 }
 
 #[cfg(test)]
@@ -307,7 +324,7 @@ mod tests {
     }
 
     fn element(key: Key) -> Element<'static> {
-        Element { key, timeout: None, comment: "tcp-syn-scan", target_length: None, counts: None }
+        Element { key, timeout: None, comment: "tcp-syn-scan".into(), target_length: None, counts: None }
     }
 
     #[test]
@@ -337,9 +354,13 @@ mod tests {
     #[test]
     fn a_comment_is_cut_to_what_nft_shows_and_can_print_again() {
         let long = "é".repeat(100);
-        let read = told(&[Element { comment: &long, ..element(Key::One(IpAddr::from([192, 0, 2, 1]))) }]);
+        let read = told(&[Element {
+            comment: long.as_str().into(),
+            ..element(Key::One(IpAddr::from([192, 0, 2, 1])))
+        }]);
         assert_eq!(read[0].comment, "é".repeat(63));
-        let quoted = Element { comment: "a \"b\"\n", ..element(Key::One(IpAddr::from([192, 0, 2, 1]))) };
+        let quoted =
+            Element { comment: "a \"b\"\n".into(), ..element(Key::One(IpAddr::from([192, 0, 2, 1]))) };
         assert_eq!(told(&[quoted])[0].comment, "a _b__");
     }
 

@@ -5,12 +5,15 @@
 
 mod apply;
 mod arrange;
+pub mod conntrack;
 mod covered;
 mod dry_run;
 mod expression;
+mod given;
 mod kernel;
 mod layout;
 mod message;
+mod sets;
 mod socket;
 mod stretches;
 mod transaction;
@@ -25,6 +28,7 @@ use ipnet::IpNet;
 pub use self::apply::Half;
 pub use self::dry_run::DryRun;
 pub use self::kernel::{InstallError, Kernel, Settings};
+pub use self::sets::Given;
 pub use self::trap::{Redirected, Trap};
 pub use self::watch::{Interference, Noticed, Watch};
 use crate::decide::Measure;

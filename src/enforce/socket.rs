@@ -25,11 +25,13 @@ pub(super) struct Connection {
     buffer: Vec<u8>,
     sequence: u32,
     room: usize,
+    family: u8,
+    rehearsing: bool,
 }
 
 impl Connection {
-    /// Opens a socket in the calling thread's network namespace.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens a socket in the calling thread's network namespace, for tables of `family` (`NFPROTO_…`).
+    pub(super) fn open(family: u8) -> io::Result<Self> {
         // It never blocks: every answer is there when `sendmsg` returns, and one that got lost would be waited for for ever.
         let socket = Socket::open(Bus::Netfilter, 0)?;
         socket.leave_out_requests()?;
@@ -39,7 +41,22 @@ impl Connection {
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
         let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family, rehearsing: false })
+    }
+
+    /// From now on every transaction is made and none is sent: the kernel is asked, and never changed.
+    pub(super) const fn rehearse(&mut self) {
+        self.rehearsing = true;
+    }
+
+    /// Whether nothing is sent.
+    pub(super) const fn is_rehearsing(&self) -> bool {
+        self.rehearsing
+    }
+
+    /// The family of the tables that are meant.
+    pub(super) const fn family(&self) -> u8 {
+        self.family
     }
 
     /// What tells the changes made over this socket from those of others. Another one after a dump that failed.
@@ -92,7 +109,7 @@ impl Connection {
                 Ok(Dumped::Refused(errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
-                    *self = Self::open()?;
+                    *self = Self { rehearsing: self.rehearsing, ..Self::open(self.family)? };
                     return Err(error);
                 }
             }
@@ -109,7 +126,7 @@ impl Connection {
         let sequence = self.sequences(1);
         let mut request = Batch::default();
         let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | NLM_F_DUMP, sequence };
-        request.message(header, &nfgenmsg(NFPROTO_INET, 0), body);
+        request.message(header, &nfgenmsg(self.family, 0), body);
         self.send(&request)?;
         let mut whole = true;
         loop {

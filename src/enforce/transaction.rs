@@ -37,6 +37,7 @@ pub(super) struct Transaction<T> {
     batch: Batch,
     first: u32,
     origins: Vec<T>,
+    family: u8,
 }
 
 impl<T: Copy> Transaction<T> {
@@ -44,7 +45,8 @@ impl<T: Copy> Transaction<T> {
     pub(super) fn begin(connection: &mut Connection, most: u32) -> Self {
         // Two more: the messages that begin and end the batch.
         let first = connection.sequences(most.saturating_add(2));
-        let mut transaction = Self { batch: Batch::default(), first, origins: Vec::new() };
+        let family = connection.family();
+        let mut transaction = Self { batch: Batch::default(), first, origins: Vec::new(), family };
         transaction.frame(NFNL_MSG_BATCH_BEGIN, first);
         transaction
     }
@@ -58,7 +60,7 @@ impl<T: Copy> Transaction<T> {
     pub(super) fn push(&mut self, origin: T, kind: u16, flags: u16, body: impl FnOnce(&mut Batch)) {
         self.origins.push(origin);
         let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | flags, sequence: self.next() };
-        self.batch.message(header, &nfgenmsg(NFPROTO_INET, 0), body);
+        self.batch.message(header, &nfgenmsg(self.family, 0), body);
     }
 
     /// The sequence number of the message just noted in `origins`.
@@ -78,6 +80,9 @@ impl<T: Copy> Transaction<T> {
         }
         self.batch.acknowledge();
         self.frame(NFNL_MSG_BATCH_END, self.next().wrapping_add(1));
+        if connection.is_rehearsing() {
+            return Ok(());
+        }
         let mut errno = libc::EAGAIN;
         for _ in 0..TRIES {
             match self.attempt(connection) {

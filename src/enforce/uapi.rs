@@ -16,6 +16,7 @@ pub(super) const NFTABLES_GROUP: u32 = 1 << 6;
 // linux/netfilter.h
 pub(super) const NFPROTO_INET: u8 = 1;
 pub(super) const NFPROTO_IPV4: u8 = 2;
+pub(super) const NFPROTO_NETDEV: u8 = 5;
 pub(super) const NFPROTO_IPV6: u8 = 10;
 pub(super) const NF_INET_PRE_ROUTING: u32 = 0;
 pub(super) const NF_INET_LOCAL_IN: u32 = 1;
@@ -24,6 +25,7 @@ pub(super) const NF_ACCEPT: u32 = 1;
 
 // enum nf_tables_msg_types
 pub(super) const NFT_MSG_NEWTABLE: u16 = 0;
+pub(super) const NFT_MSG_GETTABLE: u16 = 1;
 pub(super) const NFT_MSG_DELTABLE: u16 = 2;
 pub(super) const NFT_MSG_NEWCHAIN: u16 = 3;
 pub(super) const NFT_MSG_DELCHAIN: u16 = 5;
@@ -58,6 +60,7 @@ pub(super) const NFTA_GEN_PROC_NAME: u16 = 3;
 // enum nft_list_attributes, nft_table_attributes
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
 pub(super) const NFTA_TABLE_NAME: u16 = 1;
+pub(super) const NFTA_TABLE_HANDLE: u16 = 4;
 
 // enum nft_chain_attributes, nft_hook_attributes
 pub(super) const NFTA_CHAIN_TABLE: u16 = 1;
@@ -76,8 +79,11 @@ pub(super) const NFTA_EXPR_NAME: u16 = 1;
 pub(super) const NFTA_EXPR_DATA: u16 = 2;
 
 // enum nft_set_flags
+pub(super) const NFT_SET_CONSTANT: u32 = 0x2;
 pub(super) const NFT_SET_INTERVAL: u32 = 0x4;
+pub(super) const NFT_SET_MAP: u32 = 0x8;
 pub(super) const NFT_SET_TIMEOUT: u32 = 0x10;
+pub(super) const NFT_SET_OBJECT: u32 = 0x40;
 pub(super) const NFT_SET_CONCAT: u32 = 0x80;
 /// More than one expression an element (Linux 5.11).
 pub(super) const NFT_SET_EXPR: u32 = 0x100;
@@ -90,6 +96,8 @@ pub(super) const NFTA_SET_KEY_TYPE: u16 = 4;
 pub(super) const NFTA_SET_KEY_LEN: u16 = 5;
 pub(super) const NFTA_SET_DESC: u16 = 9;
 pub(super) const NFTA_SET_ID: u16 = 10;
+pub(super) const NFTA_SET_USERDATA: u16 = 13;
+pub(super) const NFTA_SET_HANDLE: u16 = 16;
 pub(super) const NFTA_SET_EXPR: u16 = 17;
 pub(super) const NFTA_SET_EXPRESSIONS: u16 = 18;
 pub(super) const NFTA_SET_DESC_SIZE: u16 = 1;

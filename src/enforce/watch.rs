@@ -14,6 +14,7 @@ use rustix::net::sockopt;
 
 use super::layout::{self, RESTRICT};
 use super::message::{self, Read};
+use super::sets::Sets;
 use super::socket::nft;
 use super::uapi::*;
 use crate::decide::Place;
@@ -63,6 +64,7 @@ pub struct Watch {
     socket: Socket,
     buffer: Vec<u8>,
     table: String,
+    sets: Sets,
     own_port: u32,
     /// What was told of a transaction whose end was not.
     begun: Interference,
@@ -81,8 +83,8 @@ impl AsFd for Watch {
 }
 
 impl Watch {
-    /// Hears of changes of table inet `table`, but for those of `own_port`.
-    pub(super) fn open(table: &str, own_port: u32) -> io::Result<Self> {
+    /// Hears of what others than `own_port` do to `sets` of a table, and to the rest of it if it is our own.
+    pub(super) fn open(table: &str, sets: &Sets, own_port: u32) -> io::Result<Self> {
         let socket = Socket::open(Bus::Netfilter, NFTABLES_GROUP)?;
         // With less there are more overruns: everything is looked at then.
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
@@ -92,6 +94,7 @@ impl Watch {
             socket,
             buffer: vec![0; DATAGRAM],
             table: table.to_owned(),
+            sets: sets.clone(),
             own_port,
             begun: Interference::default(),
         })
@@ -115,7 +118,7 @@ impl Watch {
                                 noticed.interferences.push(Interference { by: process(&message), ..done });
                             }
                         } else {
-                            self.begun.take_in(&message, &self.table);
+                            self.begun.take_in(&message, &self.table, &self.sets);
                         }
                     }
                 }
@@ -155,22 +158,22 @@ enum Use {
 }
 
 impl Use {
-    fn of(set: &[u8]) -> Option<Self> {
+    fn of(set: &[u8], sets: &Sets) -> Option<Self> {
         let is = |name: &str| name.as_bytes() == set;
-        let place = |place: Place| match place.rate_set() {
-            _ if is(place.set()) => Some(Self::Held(place)),
-            Some(rate) if is(rate) => Some(Self::Rates(place)),
+        let place = |place: Place| match (sets.set(place), sets.rate_set(place)) {
+            (Some(set), _) if is(set) => Some(Self::Held(place)),
+            (_, Some(rate)) if is(rate) => Some(Self::Rates(place)),
             _ => None,
         };
-        let list = || layout::LISTS.iter().any(|list| is(list)).then_some(Self::List);
-        Place::ALL.into_iter().find_map(place).or_else(list)
+        let list = || (sets.are_own() && layout::LISTS.iter().any(|list| is(list))).then_some(Self::List);
+        sets.places().into_iter().find_map(place).or_else(list)
     }
 }
 
 impl Interference {
-    fn take_in(&mut self, message: &Message<'_>, table: &str) {
+    fn take_in(&mut self, message: &Message<'_>, table: &str, sets: &Sets) {
         let Some(kind) = message.kind.checked_sub(nft(0)) else { return };
-        if message.payload.first() != Some(&NFPROTO_INET) {
+        if message.payload.first() != Some(&sets.family()) {
             return;
         }
         // The first attributes of all these messages name the table and, but for the table itself, what of it.
@@ -183,6 +186,8 @@ impl Interference {
         if name(NFTA_TABLE_NAME) != Some(table.as_bytes()) {
             return;
         }
+        // Of the administrator's table nothing but the sets is our business.
+        let is_chain = |name: &[u8]| sets.are_own() && is_chain(name);
         match kind {
             NFT_MSG_DELTABLE | NFT_MSG_DESTROYTABLE => (self.table, self.frame) = (true, true),
             NFT_MSG_DELCHAIN | NFT_MSG_DESTROYCHAIN => {
@@ -192,22 +197,25 @@ impl Interference {
                 self.frame |= name(NFTA_RULE_CHAIN).is_some_and(is_chain)
             }
             NFT_MSG_NEWRULE => self.altered |= name(NFTA_RULE_CHAIN).is_some_and(is_chain),
-            NFT_MSG_DELSET | NFT_MSG_DESTROYSET => match name(NFTA_SET_NAME).and_then(Use::of) {
-                Some(Use::Held(place) | Use::Rates(place)) => {
-                    self.frame = true;
-                    self.sets.insert(place);
+            NFT_MSG_DELSET | NFT_MSG_DESTROYSET => {
+                match name(NFTA_SET_NAME).and_then(|set| Use::of(set, sets)) {
+                    Some(Use::Held(place) | Use::Rates(place)) => {
+                        self.frame = true;
+                        self.sets.insert(place);
+                    }
+                    Some(Use::List) => (self.frame, self.altered) = (true, true),
+                    None => {}
                 }
-                Some(Use::List) => (self.frame, self.altered) = (true, true),
-                None => {}
-            },
+            }
             NFT_MSG_DELSETELEM | NFT_MSG_DESTROYSETELEM | NFT_MSG_NEWSETELEM => {
                 let deleted = kind != NFT_MSG_NEWSETELEM;
-                match name(NFTA_SET_ELEM_LIST_SET).and_then(Use::of) {
+                match name(NFTA_SET_ELEM_LIST_SET).and_then(|set| Use::of(set, sets)) {
                     Some(Use::Held(place) | Use::Rates(place)) if place.prefix || !deleted => {
-                        self.changed.insert(place);
+                        let start = ours(message, sets).find(|read| !read.is_end);
+                        self.changed.extend(start.map(|_| place));
                     }
-                    Some(Use::Held(place)) => self.deleted.extend(keys(message, place)),
-                    Some(Use::Rates(place)) => self.unlimited.extend(keys(message, place)),
+                    Some(Use::Held(place)) => self.deleted.extend(keys(message, sets, place)),
+                    Some(Use::Rates(place)) => self.unlimited.extend(keys(message, sets, place)),
                     Some(Use::List) => self.altered = true,
                     None => {}
                 }
@@ -221,10 +229,18 @@ fn is_chain(name: &[u8]) -> bool {
     [layout::BAN, RESTRICT].iter().any(|chain| chain.as_bytes() == name)
 }
 
+/// The elements that are told of and not somebody else's.
+fn ours<'a>(message: &Message<'a>, sets: &'a Sets) -> impl Iterator<Item = Read> + 'a {
+    message::read_elements(message).filter_map(|read| sets.ours(read))
+}
+
 /// The targets of elements of a hash set.
-fn keys(message: &Message<'_>, place: Place) -> impl Iterator<Item = (Place, IpNet)> {
-    message::read_elements(message)
-        .filter_map(move |Read { address, .. }| Some((place, place.single(address)?)))
+fn keys<'a>(
+    message: &Message<'a>,
+    sets: &'a Sets,
+    place: Place,
+) -> impl Iterator<Item = (Place, IpNet)> + 'a {
+    ours(message, sets).filter_map(move |Read { address, .. }| Some((place, place.single(address)?)))
 }
 
 #[cfg(test)]
@@ -236,7 +252,8 @@ mod tests {
         let mut batch = Batch::default();
         batch.message(Header { kind: nft(kind), flags: 0, sequence: 1 }, &[NFPROTO_INET, 0, 0, 0], body);
         let mut interference = Interference::default();
-        Messages::new(batch.as_bytes()).for_each(|message| interference.take_in(&message, "nfban"));
+        let sets = Sets::Own { conntrack: true };
+        Messages::new(batch.as_bytes()).for_each(|message| interference.take_in(&message, "nfban", &sets));
         interference
     }
 

@@ -29,6 +29,9 @@ pub enum Refusal {
     /// There is no such ban.
     #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
+    /// The administrator's sets have no place for it.
+    #[error("{target} cannot be banned: `nftables.sets` names no set for such targets", target = Target(*.0))]
+    NoSet(IpNet),
 }
 
 /// How far the end of an element in the kernel and that of its ban here may be apart: the kernel counts in jiffies from
@@ -48,8 +51,10 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) {
         let Some(measure) = self.policy.measure(grounds.evidence, grounds.respond) else { return };
-        for (target, before) in self.targets(grounds, sender, now) {
-            if self.shield.covers(target).is_none() {
+        for (target, before) in self.targets(grounds, sender, measure, now) {
+            if self.shield.covers(target).is_none()
+                && let Some(measure) = self.policy.lacking.instead(measure, target)
+            {
                 self.act(grounds, (target, before), measure, now, actions);
             }
         }
@@ -159,7 +164,7 @@ impl Engine {
     /// Bans `target` because a person said so. Ends an earlier ban of the same target.
     ///
     /// # Errors
-    /// When the target is shielded, or bans by hand leave no room for one more.
+    /// When the target is shielded, there is no set for it, or bans by hand leave no room for one more.
     pub fn ban(
         &mut self,
         target: IpNet,
@@ -171,9 +176,10 @@ impl Engine {
         if let Some(why) = self.shield.covers(target) {
             return Err(Refusal::Shielded(target, why));
         }
+        let measure = self.policy.lacking.instead(Measure::Ban, target).ok_or(Refusal::NoSet(target))?;
         let standing = Standing {
             target,
-            measure: Measure::Ban,
+            measure,
             rule: MANUAL.to_owned(),
             reason,
             incident: None,

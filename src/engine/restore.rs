@@ -36,6 +36,12 @@ impl Engine {
         standing.into_iter().map(|(_, target)| target).collect()
     }
 
+    /// The bans that the kernel is known to hold in the sets that `wanted` says.
+    pub fn held_bans(&self, wanted: impl Fn(Place) -> bool) -> Vec<(Measure, IpNet)> {
+        let held = self.ledger.iter().filter(|ban| ban.state == State::Held && wanted(ban.place()));
+        held.map(|ban| (ban.measure, ban.target)).collect()
+    }
+
     /// The changes that put these bans into the kernel again, as far as they still stand.
     #[must_use]
     pub fn put_again(&self, targets: &[IpNet], now: Stamp) -> Vec<Change> {
@@ -114,7 +120,9 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) -> Vec<IpNet> {
         let in_kernel: HashMap<_, _> = held.iter().map(|held| ((held.target, held.measure), held)).collect();
-        bans.retain(|ban| self.shield.covers(ban.target).is_none());
+        bans.retain(|ban| {
+            self.shield.covers(ban.target).is_none() && !self.policy.lacking.lacks(ban.measure, ban.target)
+        });
         // Whoever gave way first would give way now.
         bans.sort_by_key(|ban| std::cmp::Reverse((ban.validated, ban.before, ban.since.boot)));
         bans.truncate(self.policy.max);

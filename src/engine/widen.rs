@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::decide::{Evidence, WIDENED};
+use crate::decide::{Evidence, Measure, WIDENED};
 use crate::detect::Grounds;
 use crate::time::Stamp;
 
@@ -15,18 +15,29 @@ const COUNTED: u8 = 64;
 impl Engine {
     /// The targets of an incident: its source, the members of a prefix that contributed, or the whole prefix where the
     /// administrator chose that and nobody else would be hit; each with how often it was banned before. `sender` is
-    /// whose packet made the rule fire.
-    pub(super) fn targets(&self, grounds: &Grounds, sender: IpAddr, now: Stamp) -> Vec<(IpNet, u32)> {
+    /// whose packet made the rule fire. None is widened to what there is no set for, to hold it by `measure`.
+    pub(super) fn targets(
+        &self,
+        grounds: &Grounds,
+        sender: IpAddr,
+        measure: Measure,
+        now: Stamp,
+    ) -> Vec<(IpNet, u32)> {
         let validated = grounds.evidence == Evidence::Validated;
-        if let Some(prefix) = self.whole_prefix(grounds) {
+        let has_set = |target: &IpNet| !self.policy.lacking.lacks(measure, *target);
+        if let Some(prefix) = self.whole_prefix(grounds).filter(has_set) {
             return vec![(prefix, self.before(prefix, validated, now))];
         }
         let owners = grounds.targets.iter().filter(|target| is_one_owner(**target));
-        let based = owners.filter_map(|target| self.based(*target, grounds.evidence, sender));
+        let based = owners.filter_map(|target| {
+            let based = self.based(*target, grounds.evidence, sender)?;
+            // Narrower than there is a set for is left to be refused: the rest of the /64 has done nothing.
+            Some(if based.contains(target) && !has_set(&based) { *target } else { based })
+        });
         let mut targets: Vec<_> = based
             .map(|target| {
                 let before = self.earlier(target, grounds, now);
-                (if validated { self.widened(target, before) } else { target }, before)
+                (if validated { self.widened(target, before, has_set) } else { target }, before)
             })
             .collect();
         targets.dedup_by_key(|(target, _)| *target);
@@ -65,7 +76,7 @@ impl Engine {
 
     /// What a proven IPv6 source that was banned before is banned as: the next wider prefix for each time, as far as
     /// nobody else would be hit.
-    fn widened(&self, target: IpNet, before: u32) -> IpNet {
+    fn widened(&self, target: IpNet, before: u32, has_set: impl Fn(&IpNet) -> bool) -> IpNet {
         let alone = target.prefix_len() == target.max_prefix_len() && !self.shield.leaves(target);
         if !matches!(target, IpNet::V6(_)) || alone {
             return target;
@@ -73,7 +84,8 @@ impl Engine {
         let before = usize::try_from(before).unwrap_or(usize::MAX);
         let wider = WIDENED.into_iter().filter(|length| *length < target.prefix_len()).take(before);
         let wider = wider.filter_map(|length| Some(IpNet::new(target.addr(), length).ok()?.trunc()));
-        wider.take_while(|wider| self.shield.leaves(*wider)).last().unwrap_or(target)
+        let wider = wider.take_while(|wider| self.shield.leaves(*wider)).filter(has_set);
+        wider.last().unwrap_or(target)
     }
 
     /// How often `target` was banned before this incident: one whose answer becomes harder is one offence.

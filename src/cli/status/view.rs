@@ -168,6 +168,9 @@ fn counts(status: &Status, screen: Screen) -> Table {
         if kernel.reinstalled > 0 {
             parts.push(format!("put back {}", count(kernel.reinstalled, "time", "times")));
         }
+        if kernel.connections_ended > 0 {
+            parts.push(count(kernel.connections_ended, "connection ended", "connections ended"));
+        }
         if kernel.refused > 0 {
             let last = kernel.last_error.as_deref().map(|error| format!(", lately: {}", escape(error)));
             let refused = count(kernel.refused, "operation", "operations");
@@ -373,6 +376,7 @@ mod tests {
                 refused: 1,
                 last_error: Some("No space left on device".into()),
                 reinstalled: 2,
+                connections_ended: 5,
             },
             alarms: vec![Alarm {
                 time: Wall(1_767_323_045_000_006 + 187_000_000_000),
@@ -408,7 +412,7 @@ bans       3 banned, 38 restricted
 limits     bans 41 of 100 (41 %)
            spoofable-bans 75 of 75 (100 %), reached, 4 refused, 1200 evicted
 traps      3 ports: 12 redirected to tcp/28023, 10 arrived, 7 accepted, 2 held; no traps, as they serve: tcp/3389
-kernel     inet nfban, put back 2 times, 1 operation refused, lately: No space left on device
+kernel     inet nfban, put back 2 times, 5 connections ended, 1 operation refused, lately: No space left on device
 
 Latest incidents
   AGO  RULE          SOURCE     PACKETS  HOSTS  PORTS

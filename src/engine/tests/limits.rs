@@ -277,6 +277,14 @@ fn a_validated_ipv6_source_widens_with_each_repetition_as_far_as_it_is_its_own()
         assert_eq!(widest(&mut world, alone), alone);
     }
     assert_eq!(widest(&mut world, "192.0.2.9/32"), "192.0.2.9/32");
+
+    // Where the administrator's sets take no prefixes, none is widened to.
+    let mut world = World::new();
+    let mut without = settings();
+    without.policy.lacking = [(Measure::Ban, true, true)].into_iter().collect();
+    world.engine.reconfigure(without, &mut actions);
+    assert_eq!(widest(&mut world, "2001:db8:5:2::/64"), "2001:db8:5:2::/64");
+    assert!(world.bans().iter().all(|ban| ban.action == Measure::Ban));
 }
 
 #[test]
