@@ -1,7 +1,7 @@
 //! From the flush of the ruleset until all bans are back, and from the start of the daemon until those of before are.
 //!
 //! Another program's `nft flush ruleset` is stood for by one transaction over a netlink socket, so that a figure begins with
-//! its commit and not with the start of a process. What comes back is counted as the kernel tells it.
+//! its commit and not with the start of a process. Single elements are asked for until they are back.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use measure::{machine, ms, quantile};
-use nfban::netlink::{Batch, Header, Message, Messages, Socket};
+use nfban::netlink::{Batch, Header, Message, Messages, NLMSG_ERROR, Socket};
 use rustix::process::Signal;
 use support::daemon::Daemon;
 use support::{Namespace, wait_until};
@@ -38,13 +38,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// loop, and waits.
 const PAUSE: Duration = Duration::from_millis(600);
 
-/// `NFNLGRP_NFTABLES` is group 7.
-const NFTABLES_GROUP: u32 = 1 << 6;
-/// `NFNL_SUBSYS_NFTABLES << 8`, `NFT_MSG_DELTABLE`, `NFT_MSG_NEWRULE`, `NFT_MSG_NEWSETELEM`; `NFNL_MSG_BATCH_BEGIN` and `_END`.
+/// `NFNL_SUBSYS_NFTABLES << 8`, `NFT_MSG_DELTABLE`, `NFT_MSG_GETCHAIN`, `NFT_MSG_GETSETELEM`; `NFNL_MSG_BATCH_BEGIN` and `_END`.
 const NFTABLES: u16 = 10 << 8;
 const DELTABLE: u16 = NFTABLES | 2;
-const NEWRULE: u16 = NFTABLES | 6;
-const NEWSETELEM: u16 = NFTABLES | 12;
+const GETCHAIN: u16 = NFTABLES | 4;
+const GETSETELEM: u16 = NFTABLES | 13;
+/// `struct nfgenmsg` with `NFPROTO_INET`.
+const INET: [u8; 4] = [1, 0, 0, 0];
 const BATCH: [u16; 2] = [0x10, 0x11];
 
 /// Deletes all tables there are, as `nft flush ruleset` does.
@@ -57,8 +57,10 @@ fn flush(socket: &Socket) {
     socket.send(&batch).unwrap();
 }
 
-/// Hears what comes back: when the first rule was there, and when the first [`FIRST`] elements and all of them were.
-struct Monitor {
+/// Asks again and again what is back: when the first chain was there, the first [`FIRST`] elements and all of them. Single
+/// questions wait for no transaction and none waits for them, where a listener would have the kernel tell every element
+/// once more.
+struct Probe {
     socket: Socket,
     buffer: Vec<u8>,
 }
@@ -69,54 +71,87 @@ struct Back {
     all: Duration,
 }
 
-impl Monitor {
+impl Probe {
     fn open() -> Self {
-        let socket = Socket::open(mnl::Bus::Netfilter, NFTABLES_GROUP).expect("a netlink socket");
-        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 256 << 20)
-            .expect("a large receive buffer");
+        let socket = Socket::open(mnl::Bus::Netfilter, 0).expect("a netlink socket");
         Self { socket, buffer: vec![0; 64 * 1024] }
     }
 
-    fn drain(&mut self) {
-        while self.socket.receive(&mut self.buffer).is_ok() {}
+    /// Whether the kernel answers with what was asked for, and not with an error.
+    fn is_there(&mut self, kind: u16, body: impl FnOnce(&mut Batch)) -> bool {
+        let mut question = Batch::default();
+        question.message(Header { kind, flags: 1, sequence: 1 }, &INET, body);
+        self.socket.send(&question).unwrap();
+        let answer = self.socket.receive(&mut self.buffer).unwrap();
+        Messages::new(answer).all(|message| message.kind != NLMSG_ERROR)
     }
 
+    fn has_chain(&mut self) -> bool {
+        self.is_there(GETCHAIN, |m| {
+            m.text(1, "nfban");
+            m.text(3, "restrict");
+        })
+    }
+
+    /// Whether the restriction number so much is in its set.
+    fn has(&mut self, number: usize) -> bool {
+        self.is_there(GETSETELEM, |m| {
+            of_set(m);
+            m.nest(3, |list| {
+                list.nest(1, |element| element.nest(1, |key| key.attribute(1, &address(number).octets())));
+            });
+        })
+    }
+
+    /// How many elements the set has.
+    fn count(&self) -> usize {
+        let mut question = Batch::default();
+        question.message(Header { kind: GETSETELEM, flags: 0x301, sequence: 1 }, &INET, of_set);
+        let mut count = 0;
+        let lists = |message: Message<'_>| {
+            let lists = message.attributes(4).filter(|attribute| attribute.kind == 3);
+            count += lists.map(|list| list.nested().count()).sum::<usize>();
+        };
+        self.socket.dump(&question, lists).unwrap();
+        count
+    }
+
+    /// The newest come first, which are those of the highest numbers.
     fn back(&mut self, bans: usize, since: Instant) -> Option<Back> {
-        let (mut rules, mut first, mut elements) = (None, None, 0);
-        while since.elapsed() < LIMIT {
-            let Ok(datagram) = self.socket.receive(&mut self.buffer) else {
-                thread::yield_now();
-                continue;
-            };
-            for message in Messages::new(datagram) {
-                if message.kind == NEWRULE {
-                    rules.get_or_insert_with(|| since.elapsed());
-                }
-                elements += usize::from(is_ban(&message));
-            }
-            if elements >= FIRST.min(bans) {
-                first.get_or_insert_with(|| since.elapsed());
-            }
-            if elements >= bans {
-                return Some(Back { rules: rules?, first: first?, all: since.elapsed() });
-            }
-        }
-        None
+        let rules = wait_for(since, || self.has_chain())?;
+        let first = wait_for(since, || self.has(bans.saturating_sub(FIRST)))?;
+        let all = wait_for(since, || self.has(0))?;
+        assert_eq!(self.count(), bans);
+        Some(Back { rules, first, all })
     }
 }
 
-/// Whether a message tells of an element of set restrict4.
-fn is_ban(message: &Message<'_>) -> bool {
-    message.kind == NEWSETELEM
-        && message.attributes(4).any(|attribute| attribute.kind == 2 && attribute.text() == b"restrict4")
+/// How long since `since` it took until `is_so`.
+fn wait_for(since: Instant, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
+    while since.elapsed() < LIMIT {
+        if is_so() {
+            return Some(since.elapsed());
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    None
+}
+
+/// Names the set of restricted IPv4 sources.
+fn of_set(message: &mut Batch) {
+    message.text(1, "nfban");
+    message.text(2, "restrict4");
+}
+
+fn address(number: usize) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0000 + number as u32)
 }
 
 /// Puts so many restrictions into the kernel, which the daemon takes in as what an earlier run or another program left.
 fn fill(home: &Namespace, daemon: &Daemon, bans: usize) {
     let mut file = String::from("add element inet nfban restrict4 {");
-    for number in 0..bans as u32 {
-        write!(file, "{} timeout 7d comment \"tcp-syn-scan\",", Ipv4Addr::from(0x0a00_0000 + number))
-            .unwrap();
+    for number in 0..bans {
+        write!(file, "{} timeout 7d comment \"tcp-syn-scan\",", address(number)).unwrap();
     }
     file.push_str("}\n");
     let path = daemon.setup().folder().join("fill.nft");
@@ -132,15 +167,14 @@ fn measure_flushes(bans: usize, flushes: usize) {
     fill(&home, &daemon, bans);
     let mut backs = home.enter(|| {
         let other = Socket::open(mnl::Bus::Netfilter, 0).unwrap();
-        let mut monitor = Monitor::open();
+        let mut probe = Probe::open();
         let mut pause = PAUSE;
         (0..flushes)
             .filter_map(|_| {
                 thread::sleep(pause);
-                monitor.drain();
                 let since = Instant::now();
                 flush(&other);
-                let back = monitor.back(bans, since);
+                let back = probe.back(bans, since);
                 pause = PAUSE.max(since.elapsed() * 6);
                 back
             })
@@ -171,12 +205,14 @@ fn measure_start(bans: usize) {
     let setup = daemon.stop(Signal::TERM);
     home.sh("nft flush ruleset");
     let started = home.enter(|| {
-        let mut monitor = Monitor::open();
+        let mut probe = Probe::open();
         let since = Instant::now();
         thread::scope(|scope| {
-            // Dropped, and so killed, once it answers: by then all is back.
-            scope.spawn(|| Daemon::start_with(&home, setup, &[]));
-            monitor.back(bans, since)
+            // Killed when dropped, which is when all is back.
+            let daemon = scope.spawn(|| Daemon::start_with(&home, setup, &[]));
+            let back = probe.back(bans, since);
+            drop(daemon.join());
+            back
         })
     });
     match started {

@@ -621,3 +621,31 @@ fn elements_that_no_rule_looks_up_are_not_held() {
         assert_eq!(kernel.held().unwrap_err().raw_os_error(), Some(libc::ENOENT));
     });
 }
+
+#[test]
+fn single_bans_are_asked_for_without_listing_their_sets_and_tell_the_same() {
+    let pair = Pair::new();
+    pair.home.enter(|| {
+        let mut kernel = Kernel::install(&settings()).unwrap();
+        let hour = Duration::from_secs(3600);
+        let bans = [
+            (Ban, "192.0.2.7/32"),
+            (Restrict, "192.0.2.8/32"),
+            (Restrict, "2001:db8:1::/64"),
+            (Ban, "198.51.100.0/24"),
+            (Restrict, "2001:db8:2::/56"),
+        ];
+        apply(&mut kernel, &bans.map(|(measure, target)| put(measure, target, hour)));
+        let named: Vec<_> =
+            bans.iter().map(|(measure, target)| (*measure, target.parse().unwrap())).collect();
+        let order = |mut held: Vec<Held>| {
+            held.iter_mut().for_each(|held| held.expires = None);
+            held.sort_by_key(|held| held.target);
+            held
+        };
+        assert_eq!(order(kernel.held_of(&named).unwrap()), order(kernel.held().unwrap()));
+        let others = [(Restrict, "192.0.2.7/32"), (Ban, "192.0.2.9/32"), (Ban, "198.51.0.0/16")];
+        let others = others.map(|(measure, target)| (measure, target.parse().unwrap()));
+        assert_eq!(kernel.held_of(&others).unwrap(), []);
+    });
+}

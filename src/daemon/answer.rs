@@ -21,15 +21,19 @@ use crate::time::{Wall, seconds_rounded_up};
 /// What the kernel holds, by what was asked for.
 type InKernel = HashMap<(IpNet, Measure), Held>;
 
+/// What tells a ban from others.
+type Named = (Measure, IpNet);
+
 impl Daemon {
     pub(super) fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status { address: None } => {
                 let redirected = self.backend.redirected();
-                self.with_kernel(|this, held| this.status(held, redirected))
+                self.with_held(Self::latest_bans, |this, held| this.status(held, redirected))
             }
             Request::Status { address: Some(target) } => {
-                self.with_kernel(|this, held| this.address(target.0, held))
+                let bans = |this: &Self| this.bans_about(target.0).into_iter().map(Self::name).collect();
+                self.with_held(bans, |this, held| this.address(target.0, held))
             }
             Request::Bans => self.with_kernel(|this, held| Reply::Bans { bans: this.rows(held) }),
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
@@ -52,13 +56,29 @@ impl Daemon {
         answer(self, &held)
     }
 
+    /// The same of those bans alone that `wanted` names.
+    fn with_held(
+        &mut self,
+        wanted: impl Fn(&Self) -> Vec<Named>,
+        answer: impl FnOnce(&Self, &InKernel) -> Reply,
+    ) -> Reply {
+        let held = self.catch_up().and_then(|()| self.held_of(&wanted(self)));
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return kernel_is_silent(&error),
+        };
+        let held = held.into_iter().map(|held| ((held.target, held.measure), held)).collect();
+        answer(self, &held)
+    }
+
     fn ban(&mut self, target: IpNet, timeout_s: Option<u64>, reason: Option<String>) -> Reply {
         let timeout = timeout_s.map(Duration::from_secs);
         if let Err(why) = self.engine.ban(target, timeout, reason, clock::now(), &mut self.actions) {
             return Reply::refused(Refusal::No, why.to_string());
         }
         self.carry_out();
-        self.with_kernel(|this, held| {
+        let ban = |this: &Self| this.engine.ledger().find(target).map(Self::name).into_iter().collect();
+        self.with_held(ban, |this, held| {
             let row = this.engine.ledger().find(target).and_then(|standing| this.row(standing, held));
             match row {
                 Some(ban) => Reply::Banned { ban },
@@ -117,10 +137,13 @@ impl Daemon {
             .map(|(why, count)| (why.as_str().to_owned(), count))
             .chain(lines.map(|count| ("not-a-log-line".to_owned(), count)))
             .collect();
-        let mut rows = self.rows(held);
-        let of = |measure: Measure| rows.iter().filter(|row| row.action == measure).count() as u64;
-        let bans = BanCounts { ban: of(Measure::Ban), restrict: of(Measure::Restrict) };
-        rows.truncate(Status::LATEST);
+        let mut bans = BanCounts { ban: 0, restrict: 0 };
+        for ban in self.standing() {
+            match ban.measure {
+                Measure::Ban => bans.ban += 1,
+                Measure::Restrict => bans.restrict += 1,
+            }
+        }
         Reply::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -141,7 +164,7 @@ impl Daemon {
             kernel: self.kernel(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
             recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
-            recent_bans: rows,
+            recent_bans: self.rows(held),
         }))
     }
 
@@ -205,12 +228,7 @@ impl Daemon {
 
     fn address(&self, net: IpNet, held: &InKernel) -> Reply {
         let now = clock::now();
-        let mut bans: Vec<&Standing> = self
-            .engine
-            .ledger()
-            .iter()
-            .filter(|standing| standing.target.contains(&net) || net.contains(&standing.target))
-            .collect();
+        let mut bans = self.bans_about(net);
         bans.sort_unstable_by_key(|standing| std::cmp::Reverse(standing.target.prefix_len()));
         let mut incidents: Vec<_> = self.engine.incidents_of(net).collect();
         incidents.sort_unstable_by_key(|incident| std::cmp::Reverse(incident.time.boot));
@@ -237,9 +255,30 @@ impl Daemon {
         }))
     }
 
-    /// The bans that the kernel holds, newest first.
+    /// The bans of an address, of what covers it and of what it covers.
+    fn bans_about(&self, net: IpNet) -> Vec<&Standing> {
+        let about = |ban: &&Standing| ban.target.contains(&net) || net.contains(&ban.target);
+        self.engine.ledger().iter().filter(about).collect()
+    }
+
+    /// The latest bans that stand.
+    fn latest_bans(&self) -> Vec<Named> {
+        let mut bans: Vec<&Standing> = self.standing().collect();
+        let newest = |ban: &&Standing| (std::cmp::Reverse(ban.since.boot), ban.target);
+        if bans.len() > Status::LATEST {
+            bans.select_nth_unstable_by_key(Status::LATEST, newest);
+        }
+        bans.into_iter().take(Status::LATEST).map(Self::name).collect()
+    }
+
+    const fn name(ban: &Standing) -> Named {
+        (ban.measure, ban.target)
+    }
+
+    /// The bans that are among what is held, newest first.
     fn rows(&self, held: &InKernel) -> Vec<BanRow> {
-        let mut standing: Vec<_> = self.engine.ledger().iter().collect();
+        let is_held = |ban: &&Standing| held.contains_key(&(ban.target, ban.measure));
+        let mut standing: Vec<_> = self.engine.ledger().iter().filter(is_held).collect();
         standing.sort_unstable_by_key(|ban| (std::cmp::Reverse(ban.since.boot), ban.target));
         standing.into_iter().filter_map(|ban| self.row(ban, held)).collect()
     }

@@ -148,6 +148,14 @@ impl Backend {
         self.enforcer().held()
     }
 
+    /// What is held now of these bans, and maybe more.
+    pub(super) fn held_of(&mut self, bans: &[(Measure, IpNet)]) -> io::Result<Vec<Held>> {
+        match self {
+            Self::Kernel(this) => this.kernel.held_of(bans),
+            Self::DryRun(..) => self.held(),
+        }
+    }
+
     /// Adds to what was `held` what is there of the `known` bans although the listing lacks it.
     pub(super) fn complete(&mut self, held: &mut Vec<Held>, known: &[(Measure, IpNet)]) -> io::Result<()> {
         match self {

@@ -4,6 +4,7 @@
 //! and a part between two rounds of packets; what they deleted one by one is lifted. `docs/decisions/` says how the two
 //! are told apart.
 
+mod known;
 mod patience;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

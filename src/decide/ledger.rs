@@ -282,9 +282,13 @@ impl Ledger {
 
     /// Records that the kernel holds the ban. Returns it if that is news.
     pub fn confirm(&mut self, target: IpNet, measure: Measure) -> Option<&Standing> {
-        let before = self.bans.get(&target).filter(|standing| standing.measure == measure)?.state;
+        let standing = self.bans.get(&target).filter(|standing| standing.measure == measure)?;
+        // What is put back after a flush was never given up: nothing to index or to save anew.
+        if standing.state == State::Held {
+            return None;
+        }
         self.set_state(target, State::Held);
-        (before != State::Held).then(|| self.bans.get(&target)).flatten()
+        self.bans.get(&target)
     }
 
     /// Records that the kernel refused the ban, and when to ask again. Returns it if it is the first time.
@@ -402,5 +406,28 @@ mod tests {
         assert_eq!((ledger.history.len(), ledger.forgettable.len()), (MAX_HISTORY, MAX_HISTORY));
         assert_eq!(ban(&mut ledger, 1, at(4)), 3);
         assert_eq!((ban(&mut ledger, 2, at(5)), ban(&mut ledger, 2, at(6))), (1, 2));
+    }
+
+    #[test]
+    fn a_ban_that_the_kernel_is_known_to_hold_is_no_change_when_it_is_put_back() {
+        let mut ledger = Ledger::default();
+        ledger.track();
+        let target = "192.0.2.7/32".parse().unwrap();
+        ledger.enter(Standing {
+            target,
+            measure: Measure::Ban,
+            rule: String::new(),
+            reason: None,
+            incident: None,
+            validated: true,
+            before: 0,
+            since: Stamp { boot: Duration::from_secs(1), wall_us: 0 },
+            timeout: None,
+            state: State::Asked,
+        });
+        assert!(ledger.confirm(target, Measure::Ban).is_some(), "news the first time");
+        assert_eq!(ledger.take_changed(9), [target]);
+        assert!(ledger.confirm(target, Measure::Ban).is_none());
+        assert!(!ledger.has_changed(), "nothing to save again");
     }
 }

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::apply::LookedUp;
 use super::covered::Covered;
 use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
@@ -341,26 +340,8 @@ impl Kernel {
             !place.prefix && filled.contains(&place) && !listed.contains(&(*measure, *target))
         };
         let doubtful = known.iter().filter(is_doubtful);
-        let questions: Vec<Change> =
-            doubtful.map(|&(measure, target)| Change::Lift { measure, target }).collect();
-        for (question, [own, beside]) in questions.iter().zip(self.look_up(&questions)) {
-            let read = match own.ok_or(io::ErrorKind::Interrupted)? {
-                LookedUp::Found(read) => read,
-                LookedUp::Missing => continue,
-            };
-            let mut counts = read.counts;
-            if let Some(LookedUp::Found(beside)) = beside {
-                counts += beside.counts;
-            }
-            held.push(Held {
-                measure: question.place().measure,
-                target: question.target(),
-                expires: read.expires,
-                packets: counts.packets,
-                bytes: counts.bytes,
-                comment: read.comment,
-            });
-        }
+        let doubtful: Vec<_> = doubtful.copied().collect();
+        held.extend(self.held_single(&doubtful)?);
         Ok(())
     }
 

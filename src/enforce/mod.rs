@@ -5,6 +5,7 @@
 
 mod apply;
 mod arrange;
+mod asked;
 pub mod conntrack;
 mod covered;
 mod dry_run;
