@@ -5,12 +5,16 @@
 //! So a packet that repeats an earlier one, as most do, costs one look and one time stamp, however many rules count it,
 //! and a source takes memory for what it did and not for what it might be suspected of.
 
+mod newcomer;
+mod purge;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub(super) use self::newcomer::Newcomer;
 use super::incident::{Open, earlier};
 use super::key::{SourceKey, as_number};
 use super::memory::Remembered;
@@ -30,48 +34,6 @@ use crate::time::Stamp;
 const PURGE_AT: usize = 48;
 /// How many lines of the cache with sightings are fetched beforehand; of more, the processor foresees the next itself.
 const TOUCHED: usize = 4;
-/// How many sightings are kept to show beside a count of packets or octets.
-const SHOWN: usize = 16;
-
-/// A source that has been seen once.
-#[derive(Debug, Default)]
-pub(super) struct Newcomer {
-    /// Its packet, and which rules that is to count for once there is a second.
-    pub(super) first: Option<(Probe, ShapeId)>,
-    pub(super) previous_ack: Option<(u32, u16)>,
-    /// How long before the boot the packet came, in milliseconds: 49 days fit, and no window is longer than 30.
-    pub(super) before_boot: u32,
-}
-
-impl Newcomer {
-    /// Of the one sighting that is remembered of it.
-    pub(super) fn of(kept: Remembered) -> Self {
-        let before_boot = u32::try_from(kept.last.min(0).unsigned_abs() / 1_000_000).unwrap_or(u32::MAX);
-        let boot = Duration::from_nanos(u64::try_from(kept.last).unwrap_or_default());
-        let Sighting { first, probe, .. } = kept.sighting;
-        let probe = Probe { at: Stamp { boot, ..first }, ..probe };
-        Self { first: Some((probe, kept.shape)), previous_ack: None, before_boot }
-    }
-
-    pub(super) fn kept(&self) -> Option<Remembered> {
-        let (probe, shape) = self.first?;
-        let last = nanoseconds(probe.at) - i64::from(self.before_boot) * 1_000_000;
-        let sighting = Sighting { first: probe.at, probe, packets: 1, bytes: u64::from(probe.length) };
-        Some(Remembered { sighting, last, shape })
-    }
-
-    /// Its packet, when it came before the boot.
-    pub(super) fn recalled(&self) -> Option<Remembered> {
-        self.kept().filter(|_| self.before_boot > 0)
-    }
-}
-
-impl Pinned for Newcomer {
-    fn is_pinned(&self) -> bool {
-        false
-    }
-}
-
 /// A source that has come back. In this order: what every packet needs comes first, in one line of the cache.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -526,48 +488,6 @@ impl Source {
         }
     }
 
-    /// Drops the sightings that no rule needs: those too old, and those that newer ones stand for. What is left answers
-    /// every question as before: for each rule the newest values that reach its threshold, and the newest sources.
-    fn purge(&mut self, now: i64, context: Context<'_>) {
-        let mut order: Vec<usize> = (0..self.hot.len()).collect();
-        order.sort_unstable_by_key(|&at| std::cmp::Reverse(self.hot.get(at).map(|hot| hot.last)));
-        let mut kept: Vec<Kept> = Vec::new();
-        let mut needed = vec![false; self.hot.len()];
-        for at in order {
-            let (Some(hot), Some(cold)) = (self.hot.get(at), self.cold.get(at)) else { continue };
-            let Some(shape) = context.shapes.get(cold.shape) else { continue };
-            let Some(share) = shape.shares.get(context.key) else { continue };
-            for index in share.mask.iter() {
-                let Some(rule) = context.rules.rules.get(index) else { continue };
-                if now - hot.last >= rule.window {
-                    continue;
-                }
-                let known =
-                    kept.iter().position(|kept| kept.rule == index && kept.accepted == shape.accepted);
-                let number = known.unwrap_or_else(|| {
-                    kept.push(Kept {
-                        rule: index,
-                        accepted: shape.accepted,
-                        values: Vec::new(),
-                        sources: Vec::new(),
-                    });
-                    kept.len() - 1
-                });
-                if let Some(kept) = kept.get_mut(number)
-                    && kept.takes(rule, cold, context)
-                    && let Some(needed) = needed.get_mut(at)
-                {
-                    *needed = true;
-                }
-            }
-        }
-        let mut flags = needed.iter();
-        self.hot.retain(|_: &mut Hot| flags.next().copied().unwrap_or(false));
-        let mut flags = needed.iter();
-        self.cold.retain(|_| flags.next().copied().unwrap_or(false));
-        self.purge_at = u32::try_from(self.hot.len().saturating_mul(2)).unwrap_or(u32::MAX);
-    }
-
     /// What counts now.
     pub(super) fn seen(&self, now: Stamp, context: Context<'_>) -> Seen {
         let stamp = |last: i64| Stamp {
@@ -606,41 +526,6 @@ impl Source {
     pub(super) fn clear(&mut self) {
         let incidents = self.incidents.take();
         *self = Self { incidents, ..Self::default() };
-    }
-}
-
-/// What [`Source::purge`] keeps for one rule, of accepted packets or of others.
-struct Kept {
-    rule: usize,
-    accepted: bool,
-    values: Vec<u64>,
-    sources: Vec<IpAddr>,
-}
-
-impl Kept {
-    /// Whether a rule needs a sighting, the newer ones having been asked before.
-    fn takes(&mut self, rule: &Compiled, cold: &Cold, context: Context<'_>) -> bool {
-        let (fields, limit) = match rule.counting {
-            Counting::Distinct { fields, limit, .. } => (fields, limit),
-            // Of packets and octets only what is shown with them.
-            Counting::Packets | Counting::Bytes => {
-                (Fields { dport: true, daddr: true, saddr: true, protocol: true }, SHOWN)
-            }
-        };
-        let mut takes = false;
-        let value = context.value_of(fields, cold);
-        if self.values.len() < limit && !self.values.contains(&value) {
-            self.values.push(value);
-            takes = true;
-        }
-        if rule.from_at_least > 1
-            && self.sources.len() < rule.from_at_least
-            && !self.sources.contains(&cold.saddr)
-        {
-            self.sources.push(cold.saddr);
-            takes = true;
-        }
-        takes
     }
 }
 
