@@ -1,10 +1,10 @@
 //! What packets are counted per.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::rule::Key;
 use crate::address::AddressSet;
@@ -41,10 +41,7 @@ impl Widths {
                 SourceKey::of(address, 128, name_of(&interface))
             }
             IpAddr::V6(bare) if self.is_alone(bare) => SourceKey::of(address, 128, 0),
-            IpAddr::V6(bare) => {
-                let prefix = bare.to_bits() & !u128::from(u64::MAX);
-                SourceKey::of(Ipv6Addr::from_bits(prefix).into(), 64, 0)
-            }
+            IpAddr::V6(_) => SourceKey::of(truncated(address, 64), 64, 0),
         }
     }
 
@@ -53,7 +50,7 @@ impl Widths {
         address.is_unicast_link_local()
             || address.to_bits() >> 32 == NAT64
             || self.on_link.contains(address.into())
-            || self.protected.intersects(truncated(address.into(), 64))
+            || self.protected.intersects(prefix_of(address))
     }
 
     /// The key that `key` asks for; none where it does not apply: to the address family, or to a source that counts by
@@ -81,7 +78,7 @@ impl Widths {
             IpAddr::V6(address) if self.is_alone(address) => return None,
             IpAddr::V6(_) => ipv6?,
         };
-        Some(SourceKey::new(truncated(address, length), 0))
+        Some(SourceKey::of(truncated(address, length), length, 0))
     }
 }
 
@@ -145,8 +142,24 @@ const fn whole(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn truncated(address: IpAddr, length: u8) -> IpNet {
-    IpNet::new(address, length).map_or_else(|_| address.into(), |net| net.trunc())
+/// The /64 around an address.
+fn prefix_of(address: Ipv6Addr) -> IpNet {
+    Ipv6Net::new(address, 64).map_or_else(|_| IpAddr::V6(address).into(), |net| net.trunc().into())
+}
+
+/// An address without the bits behind a prefix length.
+fn truncated(address: IpAddr, length: u8) -> IpAddr {
+    let length = u32::from(length);
+    match address {
+        IpAddr::V4(address) => {
+            let host = u32::MAX.checked_shr(length).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & !host).into()
+        }
+        IpAddr::V6(address) => {
+            let host = u128::MAX.checked_shr(length).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & !host).into()
+        }
+    }
 }
 
 /// A number of 56 bits other than 0 for an interface or an address. The seed is fixed: incidents are named after it.
@@ -173,7 +186,9 @@ mod tests {
         #[test]
         fn a_key_tells_what_it_was_made_of(v4 in any::<u32>(), v6 in any::<u128>(), length in 0u8..=128, zone in 0u64..1 << 56) {
             let short = length.min(32);
-            for net in [truncated(IpAddr::from(v4.to_be_bytes()), short), truncated(Ipv6Addr::from_bits(v6).into(), length)] {
+            let of = |address, length| IpNet::new(truncated(address, length), length).unwrap();
+            for net in [of(IpAddr::from(v4.to_be_bytes()), short), of(Ipv6Addr::from_bits(v6).into(), length)] {
+                prop_assert_eq!(net, net.trunc());
                 let key = SourceKey::new(net, zone);
                 prop_assert_eq!((key.net(), key.zone()), (net, zone));
             }

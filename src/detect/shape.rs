@@ -48,6 +48,8 @@ pub(super) struct Share {
     pub(super) by_daddr: bool,
     /// Whether packets from different addresses of the source are told apart.
     pub(super) by_saddr: bool,
+    /// Whether these addresses are what a rule counts.
+    pub(super) counts_saddr: bool,
     /// No rule fires before so many sightings are kept.
     pub(super) least: usize,
     /// The shortest and the longest window of the rules, in nanoseconds.
@@ -85,6 +87,7 @@ impl Share {
                 this.distinct.push(index);
                 this.by_daddr |= daddr;
                 this.by_saddr |= saddr || rule.from_at_least > 1;
+                this.counts_saddr |= saddr;
                 let least = rule.threshold.div_ceil(u64::from(most.max(1)));
                 this.least = this.least.min(usize::try_from(least).unwrap_or(usize::MAX));
             } else {

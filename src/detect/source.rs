@@ -31,7 +31,7 @@ use crate::packet::protocol::has_ports;
 use crate::time::Stamp;
 
 /// With so many sightings those that no rule needs any more are looked for.
-const PURGE_AT: usize = 48;
+const PURGE_AT: usize = 32;
 /// How many lines of the cache with sightings are fetched beforehand; of more, the processor foresees the next itself.
 const TOUCHED: usize = 4;
 /// A source that has come back. In this order: what every packet needs comes first, in one line of the cache.
@@ -206,14 +206,25 @@ impl Source {
             }
         }
         let key = context.key_of(share, shape, arrival.ends());
+        let like_the_latest = self.is_like_the_latest(share, shape, arrival);
         let (fresh, repeats) = self.sight(key, share, shape, arrival, hold, context);
         // A packet that repeats what counts already makes no rule fire.
-        if !repeats && self.is_ripe(shape) && self.hot.len() >= share.least {
+        if !repeats && self.is_ripe(shape, like_the_latest) && self.hot.len() >= share.least {
             let earlier = |index: &usize| fired.is_none_or(|fired| *index < fired);
             let indices = share.distinct.iter().copied().filter(earlier);
             fired = self.first_to_fire(indices, shape, now, context).or(fired);
         }
         Counted { fired, fresh }
+    }
+
+    /// Whether a packet adds nothing to the values of the latest new sighting, which still count for every rule: most
+    /// members of a prefix come for the same port.
+    fn is_like_the_latest(&self, share: &Share, shape: ShapeId, arrival: &Arrival<'_>) -> bool {
+        let (Some(hot), Some(cold)) = (self.hot.last(), self.cold.last()) else { return false };
+        let Ends { protocol, dport, daddr, .. } = arrival.ends();
+        !share.counts_saddr
+            && arrival.now - hot.last < share.shortest
+            && (cold.shape, cold.protocol, cold.dport, &cold.daddr) == (shape, protocol, dport, daddr)
     }
 
     /// Counts a packet that came when nothing else was known of the source, and makes no rule fire.
@@ -234,9 +245,10 @@ impl Source {
         self.cold.push(Cold::new(probe, shape));
     }
 
-    /// Whether a rule of `shape` could fire with one sighting more than when it was last asked.
-    fn is_ripe(&mut self, shape: ShapeId) -> bool {
-        self.unripe.iter_mut().for_each(|(_, more)| *more = more.saturating_sub(1));
+    /// Whether a rule of `shape` could fire, with one sighting more than when it was last asked.
+    fn is_ripe(&mut self, shape: ShapeId, adds_nothing: bool) -> bool {
+        let step = u32::from(!adds_nothing);
+        self.unripe.iter_mut().for_each(|(_, more)| *more = more.saturating_sub(step));
         self.unripe.iter().all(|(of, more)| *of != shape || *more == 0)
     }
 
@@ -265,7 +277,7 @@ impl Source {
                 self.ripen(shape, 0);
                 return Some(index);
             }
-            least = least.min(rule.threshold.saturating_sub(at_most).div_ceil(rule.most_weight()).max(1));
+            least = least.min(rule.threshold.saturating_sub(at_most).div_ceil(rule.most_weight()));
         }
         self.ripen(shape, least);
         None
