@@ -17,7 +17,7 @@ record nmap-sn-echo-ipv6.ether from_far nmap -6 -n -sn -PE $hosts6
 both nmap-sn from_far nmap -n -sn $hosts4
 
 # By timestamp alone, and by FIN probes of one port.
-record nmap-sn-PP.nflog from_far nmap -n -sn -PP $hosts4
+record timestamp-sweep.nflog from_far nmap -n -sn -PP $hosts4
 both fin-sweep probe -sF -p 23 $hosts4
 
 # One closed port of forty hosts.
@@ -34,6 +34,6 @@ record sweep-443-open-ipv6.nflog probe -6 -sT -p 443 $all6
 
 # One port that other hosts publish, and these forty do not: by SYNs made by hand, and by clients that only try to connect.
 edit="s/tcp . 22, //"
-record published-refused.nflog mass -p 22 198.51.100.20-198.51.100.59
-record published-refused-connect.nflog probe -sT -p 22 $hosts4
+record masscan-22-refused.nflog mass -p 22 198.51.100.20-198.51.100.59
+record connect-22-refused.nflog probe -sT -p 22 $hosts4
 edit=

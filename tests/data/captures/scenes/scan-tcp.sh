@@ -32,7 +32,7 @@ nine() { probe -sT -p 20001-20009 198.51.100.20-28; }
 both nine-by-nine nine
 
 # With a TTL that ends just behind us, as a traceroute's would: it is still a scan.
-both nmap-ttl probe --ttl 6 -sS -p $few $v4
+both low-ttl probe --ttl 6 -sS -p $few $v4
 
 # One kind of impossible flags after the other.
 flag_kinds() {
