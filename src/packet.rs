@@ -67,6 +67,9 @@ pub struct Fragment {
     pub more: bool,
     /// Identification shared by the fragments of one packet; 16 bits in IPv4, 32 in IPv6.
     pub identification: u32,
+    /// Octets of this fragment's part of the original payload: with the extension headers behind an IPv6 fragment header,
+    /// which [`Packet::header_length`] counts as well.
+    pub length: u32,
 }
 
 /// The header after IP.

@@ -32,6 +32,7 @@ fuzz_target!(|input: &[u8]| {
                 offset: u16::from_be_bytes([o0, o1]) & 0xfff8,
                 more: flags & 2 != 0,
                 identification: u32::from(flags >> 4),
+                length: u32::from(u16::from_be_bytes([l0, l1])).saturating_sub(u32::from(header)),
             }),
             protocol,
             transport: Transport::Opaque,

@@ -242,6 +242,8 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
     let from = keys.take("from-at-least").and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
     let closed_node = keys.take("closed-at-least");
     let closed = closed_node.and_then(|node| report.integer(node, 1..=u64::from(u32::MAX)));
+    let each_node = keys.take("for-each");
+    let for_each = each_node.map(|node| fields(node, "for-each", report)).unwrap_or_default();
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     let owns = keys.take("owns");
     let owns = owns.map(|node| report.list(node, |node, report| report.word(node, &classes)));
@@ -255,6 +257,7 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
         filter: place_of(match_node),
         threshold: place_of(threshold_node),
         closed_at_least: place_of(closed_node),
+        for_each: place_of(each_node),
     };
     keys.finish(report);
     let rule = Rule {
@@ -271,6 +274,7 @@ fn rule(mut keys: Keys<'_>, enabled: bool, report: &mut Report<'_>) -> Option<Ru
         report_as,
         owns: owns.unwrap_or_default(),
         quiet,
+        for_each,
         closed_at_least: closed.and_then(|closed| u32::try_from(closed).ok()).unwrap_or(0),
         from_at_least: from.and_then(|from| u32::try_from(from).ok()).unwrap_or(1),
     };
@@ -339,7 +343,7 @@ fn count(node: &Node, report: &mut Report<'_>) -> Option<Count> {
         });
     }
     let mut keys = report.keys(node, "`count`")?;
-    let fields = keys.require("distinct", report).map(|node| fields(node, report));
+    let fields = keys.require("distinct", report).map(|node| fields(node, "distinct", report));
     let weights_node = keys.take("weights");
     let weights = weights_node.and_then(|node| weights(node, report));
     keys.finish(report);
@@ -360,7 +364,7 @@ enum CountOf {
     Bytes,
 }
 
-fn fields(node: &Node, report: &mut Report<'_>) -> Fields {
+fn fields(node: &Node, key: &str, report: &mut Report<'_>) -> Fields {
     type Set = fn(&mut Fields);
     let words: [(&str, Set); 4] = [
         ("dport", |fields| fields.dport = true),
@@ -373,7 +377,8 @@ fn fields(node: &Node, report: &mut Report<'_>) -> Fields {
         set(&mut fields);
     }
     if report.items(node).is_empty() {
-        report.error(node.place, "`distinct` names nothing", "write `distinct: dport`");
+        let message = format!("`{key}` names nothing");
+        report.error(node.place, &message, &format!("write `{key}: dport`"));
     }
     fields
 }

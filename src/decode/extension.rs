@@ -181,6 +181,7 @@ fn fragment(packet: Extent<'_>, chain: &mut Chain) -> Result<Step, Stray> {
         offset: field & 0xfff8,
         more: field & 1 != 0,
         identification: u32::from_be_bytes([i0, i1, i2, i3]),
+        length: u32::try_from(packet.claimed_from(chain.end + FragmentHeader::LENGTH)).unwrap_or(u32::MAX),
     };
     let header = FragmentHeader { at: chain.end, named_at: chain.named_at, next_header };
     chain.protocol = next_header;

@@ -68,6 +68,7 @@ fn ipv4(octets: &[u8], wire: Option<usize>) -> Result<Packet, Undecoded> {
         offset: (field & 0x1fff) << 3,
         more: field & 0x2000 != 0,
         identification: u32::from(u16::from_be_bytes([i0, i1])),
+        length: u32::from(total_length - header_length),
     };
     let fragment = (fragment.more || fragment.offset > 0).then_some(fragment);
     let extent = Extent::new(octets, usize::from(total_length));

@@ -158,13 +158,13 @@ fn lies_of_the_ipv4_header_are_told_apart() {
 #[test]
 fn ipv4_fragments_tell_where_they_belong() {
     let later = ip(&with(ipv4(6, &[0; 8]), 6, &[0x3f, 0xff]), None).unwrap();
-    let fragment = Fragment { offset: 65528, more: true, identification: 0x1234 };
+    let fragment = Fragment { offset: 65528, more: true, identification: 0x1234, length: 8 };
     assert_eq!((later.fragment, later.transport), (Some(fragment), Transport::Opaque));
     let last = ip(&with(ipv4(6, &tcp(2)), 6, &[0, 1]), None).unwrap();
-    assert_eq!(last.fragment, Some(Fragment { offset: 8, more: false, identification: 0x1234 }));
+    assert_eq!(last.fragment, Some(Fragment { offset: 8, more: false, identification: 0x1234, length: 20 }));
     assert_eq!(last.transport, Transport::Opaque);
     let first = ip(&with(ipv4(6, &tcp(TcpFlags::SYN)), 6, &[0x20, 0]), None).unwrap();
-    assert_eq!(first.fragment, Some(Fragment { offset: 0, more: true, identification: 0x1234 }));
+    assert_eq!(first.fragment, Some(Fragment { offset: 0, more: true, identification: 0x1234, length: 20 }));
     assert_eq!(first.transport, syn());
 }
 
@@ -246,10 +246,18 @@ fn an_extension_header_that_lies_or_is_cut_is_told_apart() {
 #[test]
 fn ipv6_fragments_tell_where_they_belong() {
     let first = ip(&v6_fragment(1, 6, &tcp(TcpFlags::SYN)), None).unwrap();
-    assert_eq!(first.fragment, Some(Fragment { offset: 0, more: true, identification: 0xcafe_babe }));
+    assert_eq!(
+        first.fragment,
+        Some(Fragment { offset: 0, more: true, identification: 0xcafe_babe, length: 20 })
+    );
     assert_eq!((first.header_length, first.transport), (48, syn()));
     let later = ip(&v6_fragment(1448, 6, &tcp(2)), None).unwrap();
-    assert_eq!(later.fragment, Some(Fragment { offset: 1448, more: false, identification: 0xcafe_babe }));
+    let fragment = Fragment { offset: 1448, more: false, identification: 0xcafe_babe, length: 20 };
+    assert_eq!(later.fragment, Some(fragment));
+    // Destination options behind the fragment header are a part of what was cut.
+    let options = [&[6, 0, 1, 4, 0, 0, 0, 0], tcp(TcpFlags::SYN).as_slice()].concat();
+    let first = ip(&v6_fragment(1, 60, &options), None).unwrap();
+    assert_eq!((first.header_length, first.fragment.unwrap().length, first.transport), (56, 28, syn()));
     assert_eq!((later.protocol, later.transport), (6, Transport::Opaque));
     let atomic = ip(&v6_fragment(0, 6, &tcp(TcpFlags::SYN)), None).unwrap();
     assert_eq!((atomic.fragment, atomic.transport), (None, syn()));

@@ -148,6 +148,13 @@ pub fn is_raw(packet: &Packet) -> bool {
     (packet.saddr.is_ipv4() && !packet.dont_fragment) || options < 8
 }
 
+/// Whether it is a SYN, and [raw](is_raw).
+pub(super) fn is_raw_syn(packet: &Packet) -> bool {
+    use TcpFlags as F;
+    let bits = F::FIN | F::SYN | F::RST | F::ACK | F::URG;
+    matches!(packet.transport, Transport::Tcp(tcp) if tcp.flags.0 & bits == F::SYN) && is_raw(packet)
+}
+
 /// Judges one packet. `twin` tells whether a segment repeats the sequence number of the source's previous one to
 /// another port; it is asked only where the answer matters.
 #[must_use]
@@ -290,8 +297,8 @@ fn judge_udp(udp: &Udp, ttl: u8) -> Judgement {
     if from_service_port(udp.sport) && udp.length.saturating_sub(8) >= 12 {
         return Exempt(Exemption::Late);
     }
-    // traceroute counts up from 33434, mtr from 33000, tracepath from 44444.
-    let of_tracers = (33000..=33625).contains(&udp.dport) || (44444..=44700).contains(&udp.dport);
+    // traceroute counts up from 33434, ten a hop for thirty hops at most; mtr from 33000, tracepath from 44444.
+    let of_tracers = (33000..=33733).contains(&udp.dport) || (44444..=44700).contains(&udp.dport);
     let traced = (of_tracers && ttl <= 30) || (udp.dport >= 33000 && ttl <= 5);
     Evidence(if traced { Class::Trace } else { Class::Udp })
 }

@@ -299,7 +299,7 @@ impl Piece {
         if reassembled > u32::from(u16::MAX) {
             return Err(Fault::Oversized);
         }
-        let length = packet.length.saturating_sub(u32::from(packet.header_length));
+        let length = fragment.length;
         if length == 0 {
             return Err(Fault::Tiny);
         }

@@ -57,6 +57,7 @@ impl Of {
                 offset: cut.start,
                 more: cut.more,
                 identification: self.identification.into(),
+                length: cut.length.into(),
             }),
             protocol: self.protocol,
             transport: Transport::Opaque,
@@ -98,6 +99,18 @@ fn an_overlap_is_seen_whatever_comes_first() {
         let cuts = [cut(0, 16, true), cut(8, 16, true), cut(16, 8, true), cut(24, 8, false)];
         assert_eq!(faults(of, &cuts), [None, Some(Fault::Overlap), None, None]);
     }
+}
+
+#[test]
+fn extension_headers_behind_the_fragment_header_are_claimed_as_well() {
+    // Destination options of 8 octets before 16 of UDP: 0 to 24 of the original payload.
+    let mut first = UDP6.packet(cut(0, 24, true));
+    first.header_length += 8;
+    let mut table = table(DATAGRAMS);
+    assert_eq!(table.observe(&first, stamp(T0)), None);
+    assert_eq!(table.takes(UDP6, cut(16, 8, false)), Some(Fault::Overlap));
+    assert_eq!(table.takes(UDP6, cut(24, 8, false)), None);
+    assert_eq!(table.under_way(), 0);
 }
 
 #[test]

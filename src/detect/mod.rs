@@ -37,7 +37,7 @@ use ipnet::IpNet;
 
 use smallvec::SmallVec;
 
-use self::class::{Exemption, Judgement, Surroundings, judge};
+use self::class::{Exemption, Judgement, Surroundings, is_raw_syn, judge};
 use self::fragment::Fragments;
 use self::incident::Open;
 use self::key::{SourceKey, Widths};
@@ -292,6 +292,11 @@ impl Detector {
         let key = self.source_key(observation);
         let class = match self.judge(observation, &key) {
             Judgement::Evidence(class) => class,
+            // A host that does not publish the port refuses what another lets in, and whoever seeks that port asks both.
+            // Made by hand only: an honest client that is refused (by a rate limit, a full table) tries again and again.
+            Judgement::Exempt(Exemption::Published) if is_raw_syn(&observation.packet) => {
+                return self.examine(&Observation { verdict: Verdict::Accepted, ..*observation }, at);
+            }
             Judgement::Exempt(why) => return Effect::Exempt(why),
         };
         let rules = Rc::clone(&self.rules);

@@ -40,6 +40,9 @@ pub struct Rule {
     pub closed_at_least: u32,
     /// Fires only if the counted values came from at least this many source addresses (`from-at-least`); 1 unless said.
     pub from_at_least: u32,
+    /// Of packets and octets: the threshold is asked for each distinct value of these among the counted packets
+    /// (`for-each`); nothing unless said, that is once.
+    pub for_each: Fields,
 }
 
 /// What a rule counts.

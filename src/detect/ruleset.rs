@@ -69,6 +69,8 @@ pub(super) struct Compiled {
     pub(super) respond: Option<Response>,
     pub(super) from_at_least: usize,
     pub(super) closed_at_least: usize,
+    /// See [`Rule::for_each`].
+    pub(super) for_each: Option<Fields>,
     pub(super) classes: Classes,
     /// Which entry of [`Ruleset::keys`] it counts per.
     pub(super) key: usize,
@@ -111,6 +113,7 @@ impl Compiled {
             // Our own hosts are told of and never acted against.
             respond: if outbound { Some(Response::Log) } else { rule.respond },
             from_at_least: usize::try_from(rule.from_at_least).unwrap_or(usize::MAX),
+            for_each: (rule.for_each != Fields::default()).then_some(rule.for_each),
             closed_at_least: usize::try_from(rule.closed_at_least).unwrap_or(usize::MAX),
             classes: Classes::of(&filter.class).and_of(&rule.owns),
             key,

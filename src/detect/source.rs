@@ -201,7 +201,11 @@ impl Source {
             let Some(rule) = context.rules.rules.get(index) else { continue };
             let (packets, bytes) = self.rates.add(number(index), length, now, rule.window);
             let sum = if rule.counting == Counting::Bytes { bytes } else { packets };
-            if fired.is_none() && sum >= rule.threshold {
+            let asked = || {
+                let newest = Cold::new(&arrival.probe(), shape);
+                rule.threshold.saturating_mul(self.values(index, rule, &newest, now, context))
+            };
+            if fired.is_none() && sum >= rule.threshold && sum >= asked() {
                 fired = Some(index);
             }
         }
@@ -243,6 +247,17 @@ impl Source {
         let bytes = u64::from(probe.length);
         self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: probe.raw });
         self.cold.push(Cold::new(probe, shape));
+    }
+
+    /// How many times over a rule's threshold is asked: once for each value among what counts, this packet included.
+    fn values(&self, index: usize, rule: &Compiled, newest: &Cold, now: i64, context: Context<'_>) -> u64 {
+        let Some(fields) = rule.for_each else { return 1 };
+        let alive = self.alive(index, rule.window, now, context.shapes);
+        let mut values: SmallVec<[u64; 32]> = alive.map(|(_, cold)| context.value_of(fields, cold)).collect();
+        values.push(context.value_of(fields, newest));
+        values.sort_unstable();
+        values.dedup();
+        u64::try_from(values.len()).unwrap_or(u64::MAX)
     }
 
     /// Whether a rule of `shape` could fire, with one sighting more than when it was last asked.

@@ -320,7 +320,7 @@ fn transport() -> impl Strategy<Value = Transport> {
 }
 
 pub(crate) fn observation() -> impl Strategy<Value = Observation<'static>> {
-    let fragment = prop::option::of(Just(Fragment { offset: 8, more: true, identification: 1 }));
+    let fragment = prop::option::of(Just(Fragment { offset: 8, more: true, identification: 1, length: 8 }));
     let packet = (address(), address(), 20u32..24, 0u8..4, any::<bool>(), fragment, transport()).prop_map(
         |(saddr, daddr, length, ttl, dont_fragment, fragment, transport)| Packet {
             saddr,

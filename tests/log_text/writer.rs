@@ -44,7 +44,7 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
         4 => Just(None),
         1 => (0..=8191_u16, any::<bool>(), any::<u32>()).prop_map(|(units, more, identification)| {
             let offset = units * 8;
-            Some(Fragment { offset, more: more || offset == 0, identification })
+            Some(Fragment { offset, more: more || offset == 0, identification, length: 0 })
         }),
     ];
     let numbers = (0..=10_u16, 0..=1400_u32, any::<u8>(), any::<u16>());
@@ -52,8 +52,8 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
         |((saddr, daddr), fragment, (protocol, transport), (options, data, ttl, id), dont_fragment)| {
             let v6 = saddr.is_ipv6();
             let fragment = fragment.map(|fragment| match v6 {
-                true => fragment,
-                false => Fragment { identification: id.into(), ..fragment },
+                true => Fragment { length: 60 + data, ..fragment },
+                false => Fragment { identification: id.into(), length: 60 + data, ..fragment },
             });
             let header_length = match (v6, fragment) {
                 (true, Some(_)) => 48,
@@ -115,6 +115,8 @@ pub(crate) fn as_told(packet: &Packet, style: &Style) -> Packet {
     }
     if packet.saddr.is_ipv4() && !style.ip_options {
         told.header_length = 20;
+        let length = told.length - 20;
+        told.fragment = told.fragment.map(|fragment| Fragment { length, ..fragment });
     }
     told
 }
@@ -158,7 +160,7 @@ fn ipv6(text: &mut String, packet: &Packet, style: &Style, saddr: Ipv6Addr, dadd
     let full = |address: Ipv6Addr| address.segments().map(|segment| format!("{segment:04x}")).join(":");
     write!(text, "SRC={} DST={} ", full(saddr), full(daddr)).unwrap();
     write!(text, "LEN={} TC=3 HOPLIMIT={} FLOWLBL=1048575 ", packet.length, packet.ttl).unwrap();
-    if let Some(Fragment { offset, more, identification }) = packet.fragment {
+    if let Some(Fragment { offset, more, identification, .. }) = packet.fragment {
         text.push_str(if style.ip_options { "OPT ( " } else { "" });
         let more = if more { "INCOMPLETE " } else { "" };
         write!(text, "FRAG:{offset} {more}ID:{identification:08x} ").unwrap();

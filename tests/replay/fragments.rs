@@ -49,6 +49,7 @@ fn forged_fragments_have_the_fault_they_were_made_with_on_the_wire_and_in_the_lo
         ("fragments-teardrop-ipv6", &[(overlap, 20)]),
         ("fragments-overlap", &[(overlap, 20)]),
         ("fragments-overlap-ipv6", &[(overlap, 20)]),
+        ("fragments-options-ipv6", &[(overlap, 20)]),
         ("fragments-ping-of-death", &[(oversized, 20)]),
         ("fragments-ping-of-death-ipv6", &[(oversized, 20)]),
         ("fragments-jolt2", &[(oversized, 20)]),

@@ -189,7 +189,7 @@ pub fn broadcast_echo() -> Seen {
 
 pub fn faulty(fault: Fault) -> Seen {
     let mut seen = seen(Class::Fragment, 17, 28, Transport::Opaque).with(Verdict::Fragment);
-    seen.packet.fragment = Some(Fragment { offset: 8, more: true, identification: 7 });
+    seen.packet.fragment = Some(Fragment { offset: 8, more: true, identification: 7, length: 8 });
     Seen { fault: Some(fault), ..seen }
 }
 

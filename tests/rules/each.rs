@@ -104,6 +104,8 @@ const CASES: &[Case] =
         case("distributed-address-scan", "distributed-scan", 256, |n| {
             syn(443).from(of_64(n)).with(Verdict::Accepted)
         }),
+        case("query-sweep", "host-sweep", 3, |n| timestamp_query().to(host(n))),
+        case("host-sweep", "host-sweep", 10, |n| [fin, null, xmas, bogus][n / 3](22).to(host(n))),
         case("icmp-probe", "icmp-probe", 3, |_| timestamp_query()),
         case("icmp-smurf", "icmp-smurf", 10, |_| broadcast_echo()),
         case("icmp-ping-flood", "icmp-ping-flood", 300, |_| echo()),
@@ -120,7 +122,8 @@ const CASES: &[Case] =
         case("slow-scan", "slow-scan", 20, |n| if n % 2 == 0 { syn(low(n)) } else { datagram(high(n)) }),
         case("traceroute", "traceroute", 3, |n| traced(33_434 + n as u16)),
         case("traceroute", "traceroute", 3, |_| echo().at_ttl(5)),
-        case("traceroute", "traceroute", 3, |n| syn(80).at_ttl(1 + n as u8).with(Verdict::Accepted)),
+        case("traceroute-port", "traceroute", 3, |_| datagram(53).at_ttl(2)),
+        case("traceroute-port", "traceroute", 3, |n| syn(80).at_ttl(1 + n as u8).with(Verdict::Accepted)),
         case("outbound-flag-scan", "outbound-scan", 3, |n| [bogus, null, xmas][n](high(n)).outbound()),
         case("outbound-scan", "outbound-scan", 20, |n| syn(low(n)).outbound()),
         case("outbound-scan", "outbound-scan", 300, |n| datagram(high(n)).outbound()),

@@ -101,7 +101,9 @@ impl Oracle {
             // In sixteenths of the window, which begin where the clock says.
             let part = |at: u64| (at + 1_000_000 * SECOND) / (window / 16);
             let sum = counted.iter().filter(|past| part(now) - part(past.at) < 16).count() as u64;
-            return (sum >= rule.threshold).then_some(name);
+            let alive = counted.iter().filter(|past| now - past.at < window);
+            let each: BTreeSet<Value> = alive.map(|past| value(rule.for_each, &past.seen)).collect();
+            return (sum >= rule.threshold * each.len() as u64).then_some(name);
         };
         let alive = || counted.iter().filter(|past| now - past.at < window).map(|past| &past.seen);
         let accepted = |seen: &&Seen| seen.verdict == Verdict::Accepted;

@@ -12,8 +12,11 @@ use std::time::Duration;
 use crate::decode::FragmentHeader;
 use crate::packet::{Fragment, Packet};
 
-/// How long the other fragments are waited for after the first that came (`net.ipv4.ipfrag_time`).
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other fragments are waited for after the first that came: `net.ipv4.ipfrag_time`, and RFC 8200 section 4.5
+/// for IPv6.
+const fn timeout(ipv6: bool) -> Duration {
+    Duration::from_secs(if ipv6 { 60 } else { 30 })
+}
 /// Unfinished datagrams at once.
 const DATAGRAMS_MAX: usize = 1024;
 /// Octets held for them (`net.ipv4.ipfrag_high_thresh`).
@@ -84,6 +87,7 @@ struct Stored {
 #[derive(Debug)]
 struct Datagram {
     first_seen: Duration,
+    ipv6: bool,
     /// Tells which of two that came at the same time was first.
     serial: u64,
     discarded: Option<Discarded>,
@@ -139,8 +143,10 @@ impl Reassembly {
         let serial = self.serial;
         self.serial += 1;
         let before = self.datagrams.get(&key).map_or(0, |datagram| datagram.cost);
-        let datagram = self.datagrams.entry(key).or_insert_with(|| Datagram::new(now, serial));
-        self.next_timeout.get_or_insert(datagram.timeout());
+        let datagram =
+            self.datagrams.entry(key).or_insert_with(|| Datagram::new(now, key.saddr.is_ipv6(), serial));
+        let due = datagram.timeout();
+        self.next_timeout = Some(self.next_timeout.map_or(due, |next| next.min(due)));
         let inserted = piece.and_then(|piece| datagram.insert(piece));
         if let Err(reason) = inserted {
             datagram.discard(reason);
@@ -245,9 +251,10 @@ impl<'a> Piece<'a> {
 }
 
 impl Datagram {
-    const fn new(first_seen: Duration, serial: u64) -> Self {
+    const fn new(first_seen: Duration, ipv6: bool, serial: u64) -> Self {
         Self {
             first_seen,
+            ipv6,
             serial,
             discarded: None,
             pieces: BTreeMap::new(),
@@ -259,7 +266,7 @@ impl Datagram {
     }
 
     const fn timeout(&self) -> Duration {
-        self.first_seen.saturating_add(TIMEOUT)
+        self.first_seen.saturating_add(timeout(self.ipv6))
     }
 
     fn insert(&mut self, piece: Piece<'_>) -> Result<(), Discarded> {
@@ -304,8 +311,8 @@ impl Datagram {
 
     /// Keeps nothing but the reason, for the fragments still to come.
     fn discard(&mut self, reason: Discarded) {
-        let (first_seen, serial) = (self.first_seen, self.serial);
-        *self = Self { discarded: Some(reason), ..Self::new(first_seen, serial) };
+        let (first_seen, ipv6, serial) = (self.first_seen, self.ipv6, self.serial);
+        *self = Self { discarded: Some(reason), ..Self::new(first_seen, ipv6, serial) };
     }
 
     /// The whole packet, with a header that is no fragment's.

@@ -84,9 +84,9 @@ fn an_overlap_discards_the_datagram_and_what_is_still_to_come() {
         assert_eq!(insert(&mut reassembly, &second, T0), Outcome::Discarded(Discarded::Overlap));
         assert_eq!(insert(&mut reassembly, &first, T0), Outcome::Discarded(Discarded::Overlap));
         // After the timeout the identification may be used again.
-        assert_eq!(insert(&mut reassembly, &first, T0 + TIMEOUT), Outcome::Waiting);
+        assert_eq!(insert(&mut reassembly, &first, T0 + timeout(ipv6)), Outcome::Waiting);
         assert_eq!(reassembly.timed_out(), 0);
-        assert!(matches!(insert(&mut reassembly, &second, T0 + TIMEOUT), Outcome::Whole(_)));
+        assert!(matches!(insert(&mut reassembly, &second, T0 + timeout(ipv6)), Outcome::Whole(_)));
     }
 }
 
@@ -105,15 +105,30 @@ fn an_exact_duplicate_is_no_overlap_and_one_with_other_octets_is() {
 
 #[test]
 fn fragments_that_do_not_come_in_time_are_given_up() {
+    for (ipv6, seconds) in [(false, 30), (true, 60)] {
+        let mut reassembly = Reassembly::new();
+        let [first, second] = fragments(ipv6, &datagram(40), &[2]).try_into().unwrap();
+        assert_eq!(insert(&mut reassembly, &first, T0), Outcome::Waiting);
+        let late = T0 + Duration::from_secs(seconds);
+        assert_eq!(insert(&mut reassembly, &second, late), Outcome::Waiting);
+        assert_eq!(reassembly.timed_out(), 1);
+        let in_time = late + Duration::from_secs(seconds) - Duration::from_nanos(1);
+        assert!(matches!(insert(&mut reassembly, &first, in_time), Outcome::Whole(_)));
+        assert_eq!((reassembly.datagrams.len(), reassembly.octets), (0, 0));
+    }
+}
+
+#[test]
+fn each_family_waits_for_its_own_time() {
     let mut reassembly = Reassembly::new();
-    let [first, second] = fragments(false, &datagram(40), &[2]).try_into().unwrap();
-    assert_eq!(insert(&mut reassembly, &first, T0), Outcome::Waiting);
-    let late = T0 + TIMEOUT;
-    assert_eq!(insert(&mut reassembly, &second, late), Outcome::Waiting);
+    let [six, _] = fragments(true, &datagram(40), &[2]).try_into().unwrap();
+    let [four, _] = fragments(false, &datagram(40), &[2]).try_into().unwrap();
+    assert_eq!(insert(&mut reassembly, &six, T0), Outcome::Waiting);
+    assert_eq!(insert(&mut reassembly, &four, T0), Outcome::Waiting);
+    reassembly.time_out(T0 + timeout(false));
     assert_eq!(reassembly.timed_out(), 1);
-    let in_time = late + TIMEOUT - Duration::from_nanos(1);
-    assert!(matches!(insert(&mut reassembly, &first, in_time), Outcome::Whole(_)));
-    assert_eq!((reassembly.datagrams.len(), reassembly.octets), (0, 0));
+    reassembly.time_out(T0 + timeout(true));
+    assert_eq!(reassembly.timed_out(), 2);
 }
 
 #[test]

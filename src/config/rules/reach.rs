@@ -12,12 +12,17 @@ pub(super) struct Places {
     pub(super) filter: Place,
     pub(super) threshold: Place,
     pub(super) closed_at_least: Place,
+    pub(super) for_each: Place,
 }
 
 /// Reports what no traffic can satisfy, and a threshold that would take too much memory.
 pub(super) fn check(rule: &Rule, places: &Places, report: &mut Report<'_>) {
     check_fragments(&rule.filter, places.filter, report);
     check_closed(rule, places.closed_at_least, report);
+    if rule.for_each != Fields::default() && matches!(rule.count, Count::Distinct { .. }) {
+        let message = "`for-each` goes with packets or bytes: a distinct value counts once";
+        report.error(places.for_each, message, "write `count: packets`, or leave `for-each` out");
+    }
     let addresses = addresses(rule);
     if addresses == 0 {
         report.error(

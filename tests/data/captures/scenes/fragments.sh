@@ -9,6 +9,7 @@ both fragments-teardrop forge teardrop $v4
 both fragments-teardrop-ipv6 forge teardrop $v6
 both fragments-overlap forge overlap $v4
 both fragments-overlap-ipv6 forge overlap $v6
+both fragments-options-ipv6 forge options $v6
 both fragments-ping-of-death forge ping-of-death $v4
 both fragments-ping-of-death-ipv6 forge ping-of-death $v6
 both fragments-jolt2 forge jolt2 $v4

@@ -3,6 +3,7 @@
 trace() { from_far traceroute -n -q 3 -w 1 -m 12 "$@"; }
 both traceroute-udp trace $v4
 both traceroute-udp-ipv6 trace -6 $v6
+record traceroute-ten.nflog from_far traceroute -n -q 10 -w 1 $v4
 record traceroute-icmp.ether trace -I $v4
 record traceroute-icmp-ipv6.ether trace -6 -I $v6
 both traceroute-tcp trace -T -p 81 $v4

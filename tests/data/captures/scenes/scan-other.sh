@@ -16,6 +16,10 @@ record nmap-sn-echo.ether from_far nmap -n -sn -PE $hosts4
 record nmap-sn-echo-ipv6.ether from_far nmap -6 -n -sn -PE $hosts6
 both nmap-sn from_far nmap -n -sn $hosts4
 
+# By timestamp alone, and by FIN probes of one port.
+record timestamp-sweep.nflog from_far nmap -n -sn -PP $hosts4
+both fin-sweep probe -sF -p 23 $hosts4
+
 # One closed port of forty hosts.
 both zmap-8080 zmap_sweep 198.51.100.0/26 -p 8080
 both masscan-sweep mass -p 3390 198.51.100.20-198.51.100.59
@@ -27,3 +31,9 @@ both nbtscan from_far nbtscan -v 198.51.100.20-59
 record zmap-443-open.nflog zmap_sweep 198.51.100.0/24 -p 443
 record masscan-22-open.nflog mass -p 22 198.51.100.0/24
 record sweep-443-open-ipv6.nflog probe -6 -sT -p 443 $all6
+
+# One port that other hosts publish, and these forty do not: by SYNs made by hand, and by clients that only try to connect.
+edit="s/tcp . 22, //"
+record masscan-22-refused.nflog mass -p 22 198.51.100.20-198.51.100.59
+record connect-22-refused.nflog probe -sT -p 22 $hosts4
+edit=

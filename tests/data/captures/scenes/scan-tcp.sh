@@ -31,6 +31,18 @@ both nmap-decoys probe -D 192.0.2.21,192.0.2.22,ME,203.0.113.44 -sS -p $few $v4
 nine() { probe -sT -p 20001-20009 198.51.100.20-28; }
 both nine-by-nine nine
 
+# With a TTL that ends just behind us, as a traceroute's would: it is still a scan.
+both low-ttl probe --ttl 6 -sS -p $few $v4
+
+# One kind of impossible flags after the other.
+flag_kinds() {
+    probe -sF -p 31-33 $v4
+    probe -sN -p 34-36 $v4
+    probe -sX -p 37-39 $v4
+    probe --scanflags SYNFIN -p 41-43 $v4
+}
+both flag-kinds flag_kinds
+
 # Every kind of probe, each below the threshold of its rule.
 mixed() {
     probe --scanflags SYNFIN -p 31-32 $v4
