@@ -44,7 +44,6 @@ services: [22, 80, 443, udp/9999]
 /// A home whose port 80 is open and which queues what is new.
 struct World {
     pair: Pair,
-    _open: [TcpListener; 2],
 }
 
 impl World {
@@ -53,8 +52,11 @@ impl World {
         [SCANNER4, SCANNER6, CLIENT4, CLIENT6].iter().for_each(|address| pair.peer_has(address));
         load(&pair.home);
         let listen = |address| pair.home.enter(|| TcpListener::bind((address, 80)).unwrap());
-        let open = [listen("0.0.0.0"), listen(HOME6)];
-        Self { pair, _open: open }
+        // Taken at once, as a full backlog would drop SYNs as well.
+        for listener in [listen("0.0.0.0"), listen(HOME6)] {
+            thread::spawn(move || listener.incoming().for_each(drop));
+        }
+        Self { pair }
     }
 
     fn daemon(&self) -> Daemon {
@@ -288,9 +290,9 @@ fn killed_it_loses_what_was_queued_and_nothing_else_and_stopped_nothing_at_all()
             if signal == Signal::TERM {
                 // A flow of new connections, while it stops.
                 scope.spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
+                    (0..2000).take_while(|_| !over.load(Ordering::Relaxed)).for_each(|_| {
                         open();
-                    }
+                    });
                 });
                 daemon.signal(Signal::CONT);
             }
