@@ -12,22 +12,21 @@
     reason = "a bench stops where its premises fail, and its numbers are small"
 )]
 
+#[path = "measure/bed.rs"]
+mod bed;
 mod measure;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bed::{Daemon, Sender, syn};
 use measure::{machine, ms, quantile};
 use nfban::netlink::{Messages, Socket};
-use rustix::net::{AddressFamily, SendFlags, SocketType};
-use support::{HOME4, HOME6, Pair, wait_until};
+use support::Pair;
 
 /// Bans of each address family, idle and under load.
 const BANS: u32 = 200;
@@ -55,104 +54,6 @@ table inet filter {
         log prefix \"nfban:refused \" group 100 drop
     }
 }";
-
-/// The daemon, in home's namespace.
-struct Daemon {
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(pair: &Pair) -> Self {
-        let program = env!("CARGO_BIN_EXE_nfban");
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let socket = at("control.sock");
-        let config = at("nfban.yaml");
-        let text = format!("mode: enforce\nservices: []\ncontrol: {{socket: {}}}\n", socket.display());
-        std::fs::write(&config, text).unwrap();
-        let log = File::create(at("log")).unwrap();
-        let child = pair.home.enter(|| {
-            Command::new(program)
-                .arg("run")
-                .arg("-c")
-                .arg(&config)
-                .env("STATE_DIRECTORY", folder.path())
-                .stderr(log)
-                .spawn()
-                .expect("the daemon starts")
-        });
-        let daemon = Self { child, _folder: folder };
-        let asked = || Command::new(program).arg("--socket").arg(&socket).arg("status").output();
-        wait_until("the daemon answers", || asked().is_ok_and(|output| output.status.success()));
-        daemon
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Nothing is left of it but the namespace it ran in, which goes too.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends TCP SYNs from any address there is.
-struct Sender {
-    v4: OwnedFd,
-    v6: OwnedFd,
-}
-
-impl Sender {
-    fn new(pair: &Pair) -> Self {
-        // IPPROTO_RAW: the IP header is ours to write, so the source may be anybody (man 7 raw).
-        let open = |family| {
-            rustix::net::socket(family, SocketType::RAW, Some(rustix::net::ipproto::RAW))
-                .expect("a raw socket takes CAP_NET_RAW")
-        };
-        pair.peer.enter(|| Self { v4: open(AddressFamily::INET), v6: open(AddressFamily::INET6) })
-    }
-
-    fn send(&self, packet: &[u8]) {
-        let (socket, home) = if packet[0] >> 4 == 4 { (&self.v4, HOME4) } else { (&self.v6, HOME6) };
-        let to = SocketAddr::new(home.parse().unwrap(), 0);
-        // A full queue under flood is no failure: what was not sent is not counted as load either.
-        let _ = rustix::net::sendto(socket, packet, SendFlags::empty(), &to);
-    }
-}
-
-/// A SYN from `source` to home's `port`.
-fn syn(source: IpAddr, port: u16) -> Vec<u8> {
-    let mut tcp = [0; 20];
-    tcp[..2].copy_from_slice(&40_000_u16.to_be_bytes());
-    tcp[2..4].copy_from_slice(&port.to_be_bytes());
-    (tcp[12], tcp[13], tcp[14]) = (5 << 4, 2, 4);
-    let mut packet = match source {
-        IpAddr::V4(_) => vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 60, 6, 0, 0],
-        IpAddr::V6(_) => vec![0x60, 0, 0, 0, 0, 20, 6, 60],
-    };
-    let home: IpAddr = if source.is_ipv4() { HOME4 } else { HOME6 }.parse().unwrap();
-    let mut pseudo_header = vec![0, 6, 0, 20];
-    for address in [source, home] {
-        let octets = match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        packet.extend(&octets);
-        pseudo_header.extend(&octets);
-    }
-    // conntrack would call a segment with a wrong sum invalid. (IPv4's own header sum is written by the kernel.)
-    let sum = checksum(&[&pseudo_header, &tcp[..]].concat());
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    packet.extend(tcp);
-    packet
-}
-
-/// RFC 1071.
-fn checksum(octets: &[u8]) -> u16 {
-    let sum: u32 = octets.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    !((sum & 0xffff) + (sum >> 16)) as u16
-}
 
 /// Hears of elements that come into sets.
 struct Monitor {
@@ -273,7 +174,7 @@ fn main() {
     );
     let pair = Pair::new();
     pair.home.sh(&format!("nft -f - <<'END'\n{RULESET}\nEND"));
-    let _daemon = Daemon::start(&pair);
+    let _daemon = Daemon::start(&pair, "services: []\n");
     let sender = Sender::new(&pair);
     pair.home.enter(|| {
         let mut monitor = Monitor::open();

@@ -79,6 +79,17 @@ pub fn taken_traps(config: &Config, listening: &[SocketAddr]) -> Vec<String> {
     published.map(ToString::to_string).chain(listened.iter().map(|port| format!("tcp/{port}"))).collect()
 }
 
+/// What whoever is restricted may still reach: published services, and the traps with the listener they are led to, as a
+/// second touch could not be seen else.
+#[must_use]
+pub fn open_to_restricted(config: &Config) -> Ports {
+    let mut open = Ports::new(&services(config));
+    if let Some(trap) = trap(config) {
+        trap.ports.iter().cloned().flatten().chain([trap.listen]).for_each(|port| open.insert(TCP, port));
+    }
+    open
+}
+
 /// All addresses that must never be dropped: for the kernel's sets.
 #[must_use]
 pub fn protected(config: &Config, host: &HostFacts) -> Vec<IpNet> {

@@ -7,5 +7,6 @@ pub mod input;
 pub mod kmsg;
 pub mod log_text;
 pub mod nflog;
+pub mod nfqueue;
 pub mod pcap;
 pub mod trap;

@@ -1,5 +1,6 @@
 //! `capture`: where packets come from.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,15 +10,18 @@ use super::values::{self, Wrong};
 use super::yaml::Node;
 use crate::packet::Verdict;
 
+/// Queues of one capture: more than processors are of no use to anybody.
+const MAX_QUEUES: u16 = 256;
+
 /// One source of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
     /// The kernel's NFLOG groups.
     Nflog(Nflog),
-    /// An NFQUEUE queue.
+    /// NFQUEUE queues, whose packets wait for a verdict.
     Nfqueue {
-        /// Its number.
-        queue: u16,
+        /// Their numbers.
+        queues: RangeInclusive<u16>,
     },
     /// The kernel's LOG text.
     Log(LogText),
@@ -104,13 +108,6 @@ fn entry(node: &Node, taken: &mut Vec<Claim>, report: &mut Report<'_>) -> Option
             taken.push(claim);
         }
     };
-    for other in kinds.iter().skip(1).take(1).flatten() {
-        report.warn(
-            other.place,
-            "this version captures no NFQUEUE: `nfban run` leaves this out",
-            "use `nflog`",
-        );
-    }
     match kinds {
         [Some(node), None, None, None] => {
             let (nflog, place) = nflog(node, report)?;
@@ -120,12 +117,11 @@ fn entry(node: &Node, taken: &mut Vec<Claim>, report: &mut Report<'_>) -> Option
             Some(Capture::Nflog(nflog))
         }
         [None, Some(node), None, None] => {
-            let mut keys = report.keys(node, "nfqueue")?;
-            let queue = keys.require("queue", report).and_then(|node| number(node, 0, report));
-            keys.finish(report);
-            let queue = queue?;
-            claim(Claim::Queue(queue), &format!("NFQUEUE queue {queue}"), node.place, report);
-            Some(Capture::Nfqueue { queue })
+            let (queues, place) = nfqueue(node, report)?;
+            for queue in queues.clone() {
+                claim(Claim::Queue(queue), &format!("NFQUEUE queue {queue}"), place, report);
+            }
+            Some(Capture::Nfqueue { queues })
         }
         [None, None, Some(node), None] => {
             let text = report.parse(node, "`journal` or the path of a file", |text| match text {
@@ -199,6 +195,45 @@ fn nflog(node: &Node, report: &mut Report<'_>) -> Option<(Nflog, Place)> {
     }
     keys.finish(report);
     Some((nflog, place))
+}
+
+/// The queues, and where they are named.
+fn nfqueue(node: &Node, report: &mut Report<'_>) -> Option<(RangeInclusive<u16>, Place)> {
+    let mut keys = report.keys(node, "nfqueue")?;
+    let queues = match (keys.entry("queue"), keys.entry("queues")) {
+        (Some(queue), Some(queues)) => {
+            report.error(queues.node.place, "both `queue` and `queues`", "keep one of them");
+            let _ = number(&queue.node, 0, report);
+            None
+        }
+        (None, Some(queues)) => {
+            let range = report.parse(&queues.node, "queues such as 100-103", queue_range);
+            range.map(|range| (range, queues.node.place))
+        }
+        (Some(queue), None) => {
+            number(&queue.node, 0, report).map(|number| (number..=number, queue.node.place))
+        }
+        (None, None) => {
+            report.error(node.place, "nfqueue has no `queue`", "add `queue: 100`, or `queues: 100-103`");
+            None
+        }
+    };
+    keys.finish(report);
+    queues
+}
+
+/// `100-103`, as nft's `queue num` and the `--queue-balance` of iptables have it (with a colon).
+fn queue_range(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
+    let parsed = text.split_once('-').and_then(|(first, last)| {
+        let range = first.trim().parse().ok()?..=last.trim().parse().ok()?;
+        (!range.is_empty() && range.end() - range.start() < MAX_QUEUES).then_some(range)
+    });
+    parsed.ok_or_else(|| {
+        Wrong::new(
+            format!("`{text}` is no range of queues"),
+            format!("write the lowest and the highest number, 0 to 65535, such as 100-103; at most {MAX_QUEUES} queues"),
+        )
+    })
 }
 
 /// NFULA_CFG_TIMEOUT counts hundredths of a second.

@@ -184,6 +184,20 @@ pub struct Capture {
     pub overruns: u64,
     /// Packets that could not be decoded.
     pub undecoded: u64,
+    /// What became of packets that waited for a verdict; none for captures where none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdicts: Option<Verdicts>,
+}
+
+/// Verdicts that were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// Packets that went on to the next chain.
+    pub accepted: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Packets that the kernel dropped for want of room; none where it does not tell a daemon that is not root.
+    pub dropped_by_kernel: Option<u64>,
 }
 
 /// How full a bounded table is.

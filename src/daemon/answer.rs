@@ -127,7 +127,9 @@ impl Daemon {
                 lost: received.lost,
                 overruns: received.overruns,
                 undecoded: received.undecoded,
+                verdicts: None,
             })
+            .chain(self.captures.queued())
             .chain(self.captures.texts().received())
             .collect();
         let lines = Some(self.captures.texts().undecoded()).filter(|count| *count > 0);

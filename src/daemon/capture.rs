@@ -1,4 +1,4 @@
-//! The configured captures: NFLOG groups on one socket, their packets decoded and given to the engine; and text.
+//! The configured captures: NFLOG groups on one socket, their packets decoded and given to the engine; queues; and text.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
+use super::queues::Queues;
 use super::texts::Texts;
 use super::{StartError, clock};
 use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Receiver, Settings, Statistics};
-use crate::config;
+use crate::config::{self, Config};
+use crate::control::protocol;
 use crate::decode::{self, Undecoded};
 use crate::engine::{Action, Engine};
 use crate::packet::{Observation, Verdict};
@@ -25,7 +27,7 @@ struct Group {
     undecoded: u64,
 }
 
-/// All NFLOG groups.
+/// All captures.
 pub(super) struct Captures {
     capture: Option<Capture>,
     groups: Vec<Group>,
@@ -35,6 +37,7 @@ pub(super) struct Captures {
     undecided: bool,
     /// What earlier sockets of this run had counted, when groups were opened again.
     before: Statistics,
+    queues: Queues,
     texts: Texts,
 }
 
@@ -54,7 +57,7 @@ impl Captures {
             Interfaces::open().map_err(|error| StartError::needs("look up interface names", error))?;
         let groups = groups_of(captures);
         let texts = Texts::open(captures, None)?;
-        anything(captures, &groups, &texts)?;
+        let queues = Queues::open(captures)?;
         let capture = bind(captures, &groups).map_err(|error| match &error {
             error if error.is_permission() => StartError::NoPermission {
                 what: "open the NFLOG groups".to_owned(),
@@ -63,9 +66,9 @@ impl Captures {
             _ => StartError::needs("open the NFLOG groups", error),
         })?;
         // Such packets will come: what listens here is wanted before the first of them.
-        let undecided = groups.iter().any(|group| group.verdict == Verdict::Undecided);
+        let undecided = !queues.is_empty() || groups.iter().any(|group| group.verdict == Verdict::Undecided);
         let before = Statistics::default();
-        Ok(Self { capture, groups, interfaces, undecoded: [0; _], undecided, before, texts })
+        Ok(Self { capture, groups, interfaces, undecoded: [0; _], undecided, before, queues, texts })
     }
 
     /// Captures something else; on failure what was captured before goes on.
@@ -76,7 +79,8 @@ impl Captures {
     ) -> Result<(), StartError> {
         let groups = groups_of(new);
         let texts = Texts::open(new, Some(&self.texts))?;
-        anything(new, &groups, &texts)?;
+        self.queues.replace(new)?;
+        self.undecided |= !self.queues.is_empty();
         self.close();
         match bind(new, &groups) {
             Ok(capture) => {
@@ -87,6 +91,9 @@ impl Captures {
             }
             Err(error) => {
                 self.reopen(old);
+                if let Err(error) = self.queues.replace(old) {
+                    error!("cannot go back to the queues of the old configuration: {error}");
+                }
                 Err(StartError::needs("open the NFLOG groups", error))
             }
         }
@@ -127,6 +134,33 @@ impl Captures {
 
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.capture.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The captures whose packets wait for a verdict.
+    pub(super) const fn queues(&mut self) -> &mut Queues {
+        &mut self.queues
+    }
+
+    /// Readable when packets wait for a verdict.
+    pub(super) fn queues_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.queues.as_fd()
+    }
+
+    /// Gives packets that wait their verdict, at most a bounded number of them.
+    pub(super) fn receive_queued(
+        &mut self,
+        engine: &mut Engine,
+        actions: &mut Vec<Action>,
+    ) -> io::Result<()> {
+        let Self { queues, interfaces, undecoded, undecided, .. } = self;
+        let packets = queues.receive(interfaces, undecoded, engine, actions)?;
+        *undecided |= packets > 0;
+        Ok(())
+    }
+
+    /// What the configuration says of verdicts.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.queues.reconfigure(config);
     }
 
     /// The captures that are text.
@@ -180,6 +214,11 @@ impl Captures {
             .collect()
     }
 
+    /// What came by queues so far.
+    pub(super) fn queued(&self) -> impl Iterator<Item = protocol::Capture> {
+        self.queues.received()
+    }
+
     /// Packets that could not be decoded, by reason.
     pub(super) fn undecoded(&self) -> impl Iterator<Item = (Undecoded, u64)> {
         Undecoded::ALL.into_iter().zip(self.undecoded).filter(|(_, count)| *count > 0)
@@ -190,23 +229,13 @@ impl Captures {
         let groups = self.groups.iter().map(|group| {
             format!("NFLOG group {}: packets are {}", group.settings.group, group.verdict.as_str())
         });
-        groups.chain(self.texts.describe()).collect()
+        groups.chain(self.queues.describe()).chain(self.texts.describe()).collect()
     }
-}
-
-/// Refuses to run where nothing of what is asked for can be captured.
-fn anything(captures: &[config::Capture], groups: &[Group], texts: &Texts) -> Result<(), StartError> {
-    if groups.is_empty() && texts.is_empty() && !captures.is_empty() {
-        let only = "`nfqueue` cannot be captured by this version: add `nflog`, `log` or `access-log`";
-        return Err(StartError::needs("open the captures", only));
-    }
-    Ok(())
 }
 
 fn groups_of(captures: &[config::Capture]) -> Vec<Group> {
     let mut groups = Vec::new();
     for capture in captures {
-        // The configuration's reader has warned of it.
         let config::Capture::Nflog(nflog) = capture else { continue };
         groups.extend(nflog.groups.iter().map(|&group| Group {
             settings: Settings {

@@ -11,6 +11,7 @@ mod clock;
 mod keeping;
 mod memory;
 mod outbound;
+mod queues;
 mod saving;
 mod signals;
 mod texts;
@@ -193,6 +194,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     daemon.carry_out();
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.work(&signals);
+    // Before anything that takes time: nobody would give verdicts meanwhile.
+    daemon.captures.queues().close();
     notify(&[sd_notify::NotifyState::Stopping]);
     if let Some(memory) = daemon.memory.take() {
         let now = clock::now();
@@ -259,7 +262,8 @@ impl Daemon {
         let settings = setup::engine(config, &host);
         let mut engine = Engine::new(rules, settings, Capacity::of(config.sources), Seed::Random);
         // Before anything is changed in the kernel: another daemon may have the groups.
-        let captures = Captures::open(&config.capture)?;
+        let mut captures = Captures::open(&config.capture)?;
+        captures.reconfigure(config);
         // Before anything leads there.
         let traps = Traps::open(config)?;
         engine.set_trap_rule(&loaded.rules);
@@ -320,6 +324,11 @@ impl Daemon {
     fn work(&mut self, signals: &Signals) {
         let watchdog = sd_notify::watchdog_enabled();
         self.do_due();
+        // From here on there is somebody to give verdicts.
+        if let Err(error) = self.captures.queues().begin() {
+            error!("{error}; new connections pass unseen; trying again");
+            self.captures.queues().close();
+        }
         // What came while groups were still being bound waits in memory, where poll does not see it.
         self.take_packets();
         loop {
@@ -335,6 +344,9 @@ impl Daemon {
                         Err(why) => warn!("configuration not reloaded, the old one goes on: {why}"),
                     },
                 }
+            }
+            if woken.queued {
+                self.take_queued();
             }
             if woken.table {
                 self.notice();
@@ -389,6 +401,8 @@ impl Daemon {
         fds.extend(traps.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let table_at = fds.len();
         fds.extend(table.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let (queues, queues_at) = (self.captures.queues_fd(), fds.len());
+        fds.extend(queues.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => error!("poll: {error}"),
@@ -401,7 +415,8 @@ impl Daemon {
             text: is_due || any(texts_at..captured_at),
             packets: any(captured_at..trapped_at),
             traps: any(trapped_at..table_at),
-            table: ready(table_at),
+            table: any(table_at..queues_at),
+            queued: ready(queues_at),
         }
     }
 
@@ -413,6 +428,16 @@ impl Daemon {
             error!("reading packets failed: {error}; opening the groups again");
             self.captures.reopen(&self.loaded.config.capture);
         }
+    }
+
+    /// Verdicts first, and what follows from the packets when all have theirs.
+    fn take_queued(&mut self) {
+        let received = self.captures.receive_queued(&mut self.engine, &mut self.actions);
+        if let Err(error) = received {
+            error!("giving verdicts failed: {error}; opening the queues again");
+            self.captures.queues().reopen();
+        }
+        self.carry_out();
     }
 
     fn take_text(&mut self) {
@@ -473,6 +498,9 @@ impl Daemon {
         if self.captures.is_closed() {
             self.captures.reopen(&self.loaded.config.capture);
         }
+        if self.captures.queues().is_closed() {
+            self.captures.queues().reopen();
+        }
     }
 
     fn refresh_resolvers(&mut self) {
@@ -510,6 +538,7 @@ impl Daemon {
 
     fn apply_settings(&mut self) {
         let config = &self.loaded.config;
+        self.captures.reconfigure(config);
         let done = self.backend.reconfigure(config, &self.host);
         self.unprotected = done.is_err();
         if let Err(error) = done {
@@ -618,6 +647,7 @@ struct Woken {
     packets: bool,
     traps: bool,
     table: bool,
+    queued: bool,
 }
 
 /// The latest of what was told.

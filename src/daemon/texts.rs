@@ -119,11 +119,6 @@ impl Texts {
         *self = new;
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.sources.is_empty()
-    }
-
     /// The descriptors to wait for.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let kernel = self.sources.iter().filter_map(|source| match &source.input {
@@ -173,6 +168,7 @@ impl Texts {
             },
             overruns: 0,
             undecoded: source.undecoded,
+            verdicts: None,
         })
     }
 

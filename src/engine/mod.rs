@@ -5,6 +5,7 @@
 //! [`Engine::enforced`], so that nothing is called a ban before the kernel holds it.
 
 mod bans;
+mod inline;
 mod restore;
 mod room;
 mod validated;

@@ -319,7 +319,7 @@ fn no_socket(source: io::Error) -> OpenError {
 }
 
 /// Enlarges the receive buffer, beyond net.core.rmem_max where that is allowed.
-fn enlarge(socket: &Socket, asked: usize) -> io::Result<ReceiveBuffer> {
+pub(super) fn enlarge(socket: &Socket, asked: usize) -> io::Result<ReceiveBuffer> {
     if sockopt::set_socket_recv_buffer_size_force(socket, asked).is_err() {
         sockopt::set_socket_recv_buffer_size(socket, asked)?;
     }

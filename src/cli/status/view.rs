@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::super::bans::{self, left};
-use crate::control::protocol::{Address, BanRow, Capture, Limit, Mode, Status, Traps};
+use crate::control::protocol::{Address, BanRow, Capture, Limit, Mode, Status, Traps, Verdicts};
 use crate::decide::Measure;
 use crate::report::escape::escape;
 use crate::report::json::Incident;
@@ -132,6 +132,14 @@ fn counts(status: &Status, screen: Screen) -> Table {
         status.undecoded.iter().map(|(reason, packets)| format!("{} {packets}", escape(reason))).collect();
     if !undecoded.is_empty() {
         row("undecoded", undecoded.join(", "));
+    }
+    for (capture, verdicts) in status.captures.iter().filter_map(|one| Some((one, one.verdicts?))) {
+        let kernel = match verdicts.dropped_by_kernel {
+            Some(packets @ 1..) => format!(", {packets} dropped by the kernel for want of room"),
+            _ => String::new(),
+        };
+        let Verdicts { accepted, dropped, .. } = verdicts;
+        row(&escape(&capture.source), format!("{accepted} accepted, {dropped} dropped{kernel}"));
     }
     let share = |name: &str| {
         let table = status.tables.get(name)?;
@@ -326,6 +334,7 @@ mod tests {
                     lost: 82_068,
                     overruns: 207,
                     undecoded: 2,
+                    verdicts: None,
                 },
                 Capture {
                     source: "nflog:101".into(),
@@ -334,6 +343,7 @@ mod tests {
                     lost: 0,
                     overruns: 0,
                     undecoded: 0,
+                    verdicts: None,
                 },
             ],
             packets: 12_354,
