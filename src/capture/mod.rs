@@ -2,6 +2,7 @@
 //! which end in [`crate::web::Request`]s.
 
 pub mod access_log;
+mod datagram;
 pub mod follow;
 pub mod input;
 pub mod kmsg;

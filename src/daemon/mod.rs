@@ -9,15 +9,17 @@ mod backend;
 mod capture;
 mod clock;
 mod keeping;
+mod latest;
 mod memory;
 mod outbound;
 mod queues;
+mod reload;
 mod saving;
 mod signals;
+mod surroundings;
 mod texts;
 mod trap;
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tracing::{error, info, warn};
 use self::backend::Backend;
 use self::capture::Captures;
 use self::keeping::Keeping;
+use self::latest::Latest;
 use self::memory::Memory;
 use self::outbound::Searches;
 use self::saving::Saving;
@@ -41,9 +44,7 @@ use crate::control::server::{Limits, Server};
 use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
 use crate::engine::{Action, Engine};
-use crate::event::{self, Event};
 use crate::host::{HostFacts, Watch};
-use crate::report::text;
 use crate::setup;
 use crate::store::bans::Kept;
 use crate::time::Stamp;
@@ -102,12 +103,6 @@ const RESOLVERS_EVERY: Duration = Duration::from_secs(30);
 
 /// How often, at most, it is looked up what listens here, while packets come for which that matters.
 const LISTENERS_EVERY: Duration = Duration::from_secs(1);
-
-/// Reading addresses and routes may take this part of the time at most: a router with a full table takes a second.
-const REFRESH_SHARE: u32 = 10;
-
-/// How many of the latest incidents and alarms a status shows.
-const LATEST: usize = crate::control::protocol::Status::LATEST;
 
 /// A configuration with its rules, as it was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -475,79 +470,6 @@ impl Daemon {
         self.save_bans(now);
     }
 
-    fn refresh_listeners(&mut self) {
-        match crate::host::listeners() {
-            Ok(listening) if listening != self.host.listening => {
-                self.host.listening = listening;
-                self.apply_settings();
-            }
-            Ok(_) => {}
-            Err(error) => {
-                // Once a while is often enough for what will not change.
-                self.listeners_at += RESOLVERS_EVERY;
-                warn!("cannot see what listens here, so undecided packets to open ports count: {error}");
-            }
-        }
-    }
-
-    /// Tries once more what failed before.
-    fn try_again(&mut self) {
-        if self.unprotected {
-            self.refresh_host();
-        }
-        if self.captures.is_closed() {
-            self.captures.reopen(&self.loaded.config.capture);
-        }
-        if self.captures.queues().is_closed() {
-            self.captures.queues().reopen();
-        }
-    }
-
-    fn refresh_resolvers(&mut self) {
-        match crate::host::resolvers(Path::new("/")) {
-            Ok(resolvers) if resolvers != self.host.resolvers => {
-                self.host.resolvers = resolvers;
-                self.apply_settings();
-            }
-            Ok(_) => {}
-            Err(error) => warn!("cannot read the resolvers: {error}"),
-        }
-    }
-
-    /// Reads addresses, routes and resolvers again, and protects what is new before anything else.
-    fn refresh_host(&mut self) {
-        let began = clock::now().boot;
-        let read = HostFacts::read();
-        let ended = clock::now().boot;
-        self.refresh_from = ended + (ended - began) * REFRESH_SHARE;
-        match read {
-            Ok(mut host) => {
-                host.listening.clone_from(&self.host.listening);
-                self.captures.forget_interfaces();
-                if host != self.host || self.unprotected {
-                    self.host = host;
-                    self.apply_settings();
-                }
-            }
-            Err(error) => {
-                self.unprotected = true;
-                warn!("cannot read addresses and routes, trying again: {error}");
-            }
-        }
-    }
-
-    fn apply_settings(&mut self) {
-        let config = &self.loaded.config;
-        self.captures.reconfigure(config);
-        let done = self.backend.reconfigure(config, &self.host);
-        self.unprotected = done.is_err();
-        if let Err(error) = done {
-            warn!("cannot change the protected addresses in the kernel, trying again: {error}");
-        }
-        self.engine.reconfigure(setup::engine(config, &self.host), &mut self.actions);
-        self.carry_out();
-    }
-
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
         loop {
@@ -570,73 +492,6 @@ impl Daemon {
             self.table_was_gone();
         }
     }
-
-    /// Takes a new configuration if it is good; else everything stays as it is.
-    fn reload(&mut self) -> Result<(), String> {
-        let new = load(&self.options).map_err(|problems| {
-            for problem in problems.iter() {
-                warn!("{problem}");
-            }
-            format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
-        })?;
-        let old = &self.loaded;
-        if new.config.control != old.config.control
-            || (&new.config.nftables.table, &new.config.nftables.sets)
-                != (&old.config.nftables.table, &old.config.nftables.sets)
-        {
-            return Err("the control socket, the table or its sets changed; restart for that".to_owned());
-        }
-        let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
-        // The size of the sets follows `ban.max`.
-        let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
-            != (old.config.mode, &old.config.nftables, old.config.ban.max);
-        let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
-        let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
-        if replace_captures {
-            self.captures
-                .replace(&new.config.capture, &old.config.capture)
-                .map_err(|error| error.to_string())?;
-        }
-        let counts_anew = new.rules != old.rules
-            || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
-        if rebuild_backend {
-            let backend = match Backend::open(&new.config, &self.host) {
-                Ok(backend) => backend,
-                Err(error) => {
-                    if replace_captures
-                        && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)
-                    {
-                        error!("cannot go back to the captures of the old configuration: {error}");
-                    }
-                    return Err(error.to_string());
-                }
-            };
-            std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
-            self.keeping.follow(&self.backend);
-        }
-        self.loaded = new;
-        // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
-        let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));
-        self.traps.reconfigure(&self.loaded.config);
-        self.engine.set_trap_rule(&self.loaded.rules);
-        self.engine.judge_requests(&self.loaded.web, clock::now(), &mut self.actions);
-        if counts_anew {
-            let settings = setup::engine(&self.loaded.config, &self.host);
-            let capacity = Capacity::of(self.loaded.config.sources);
-            self.engine.replace_rules(rules, settings, capacity, clock::now(), &mut self.actions);
-        }
-        self.apply_settings();
-        drop(old_traps);
-        if rebuild_backend {
-            self.engine.reassert(clock::now(), &mut self.actions);
-            self.carry_out();
-        }
-        self.save_as_configured();
-        if let Some(memory) = &mut self.memory {
-            memory.save();
-        }
-        Ok(())
-    }
 }
 
 /// What poll found.
@@ -648,55 +503,4 @@ struct Woken {
     traps: bool,
     table: bool,
     queued: bool,
-}
-
-/// The latest of what was told.
-#[derive(Default)]
-struct Latest {
-    incidents: VecDeque<event::Incident>,
-    alarms: VecDeque<event::Alarm>,
-}
-
-impl Latest {
-    fn alarm(&mut self, what: String, mode: Mode) {
-        self.tell(Event::Alarm(event::Alarm { time: clock::now(), what }), mode);
-    }
-
-    fn tell(&mut self, event: Event, mode: Mode) {
-        let words = text::describe(&event);
-        match event {
-            Event::Ban(_) | Event::BanEnd(_) if mode == Mode::Watch => info!("watching only: {words}"),
-            Event::Alarm(alarm) => {
-                warn!("{words}");
-                remember(&mut self.alarms, alarm);
-            }
-            Event::Incident(incident) => {
-                info!("{words}");
-                remember(&mut self.incidents, *incident);
-            }
-            Event::IncidentUpdate(incident) => {
-                info!("{words}");
-                self.renew(*incident);
-            }
-            Event::IncidentEnd(end) => {
-                info!("{words}");
-                self.renew(end.incident);
-            }
-            _ => info!("{words}"),
-        }
-    }
-}
-
-impl Latest {
-    /// Shows what the incident has come to, while it is among the latest.
-    fn renew(&mut self, incident: event::Incident) {
-        if let Some(known) = self.incidents.iter_mut().find(|known| known.id == incident.id) {
-            *known = incident;
-        }
-    }
-}
-
-fn remember<T>(latest: &mut VecDeque<T>, item: T) {
-    latest.truncate(LATEST - 1);
-    latest.push_front(item);
 }

@@ -22,9 +22,10 @@ use rustix::net::sockopt;
 
 use crate::netlink::Socket;
 
+pub use super::datagram::{Event, Events};
 pub use error::OpenError;
 pub use interfaces::Interfaces;
-pub use parse::{Delivery, Event, Events, parse};
+pub use parse::{Delivery, parse};
 pub use settings::Settings;
 
 /// Octets of receive buffer to ask for: holds 81,000 packets that come one a datagram, 258,000 that come 64 a

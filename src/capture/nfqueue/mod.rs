@@ -23,9 +23,10 @@ use super::nflog::{ReceiveBuffer, enlarge};
 use crate::netlink::{Batch, Socket};
 
 use self::verdicts::Verdicts;
+pub use super::datagram::{Event, Events};
 pub use error::OpenError;
 pub use kernel::dropped;
-pub use parse::{Event, Events, Queued, parse};
+pub use parse::{Queued, parse};
 pub use verdicts::Ruling;
 
 /// Octets copied of a packet: holds IPv6 with extension headers and TCP with options.
@@ -273,7 +274,7 @@ struct Counts {
 
 impl Counts {
     /// Counts an event; gives the packet that it is.
-    fn event<'a>(&mut self, event: Event<'a>) -> Option<Queued<'a>> {
+    fn event<'a>(&mut self, event: Event<Queued<'a>>) -> Option<Queued<'a>> {
         match event {
             Event::Packet(queued) => match self.queue(queued.queue) {
                 Some(queue) => {

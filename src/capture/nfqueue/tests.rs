@@ -17,7 +17,7 @@ fn packet(id: u32, payload: Option<&[u8]>) -> Vec<u8> {
     batch.as_bytes().to_vec()
 }
 
-fn events(datagram: &[u8]) -> Vec<Event<'_>> {
+fn events(datagram: &[u8]) -> Vec<Event<Queued<'_>>> {
     parse(datagram).collect()
 }
 

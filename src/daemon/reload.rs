@@ -1,0 +1,77 @@
+//! A new configuration while running.
+
+use tracing::{error, warn};
+
+use super::backend::Backend;
+use super::{Daemon, clock, load};
+use crate::detect::Capacity;
+use crate::setup;
+
+impl Daemon {
+    /// Takes a new configuration if it is good; else everything stays as it is.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        let new = load(&self.options).map_err(|problems| {
+            for problem in problems.iter() {
+                warn!("{problem}");
+            }
+            format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
+        })?;
+        let old = &self.loaded;
+        if new.config.control != old.config.control
+            || (&new.config.nftables.table, &new.config.nftables.sets)
+                != (&old.config.nftables.table, &old.config.nftables.sets)
+        {
+            return Err("the control socket, the table or its sets changed; restart for that".to_owned());
+        }
+        let rules = setup::ruleset(&new.config, &new.rules).map_err(|error| error.to_string())?;
+        // The size of the sets follows `ban.max`.
+        let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
+            != (old.config.mode, &old.config.nftables, old.config.ban.max);
+        let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
+        let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
+        if replace_captures {
+            self.captures
+                .replace(&new.config.capture, &old.config.capture)
+                .map_err(|error| error.to_string())?;
+        }
+        let counts_anew = new.rules != old.rules
+            || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
+        if rebuild_backend {
+            let backend = match Backend::open(&new.config, &self.host) {
+                Ok(backend) => backend,
+                Err(error) => {
+                    if replace_captures
+                        && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)
+                    {
+                        error!("cannot go back to the captures of the old configuration: {error}");
+                    }
+                    return Err(error.to_string());
+                }
+            };
+            std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
+            self.keeping.follow(&self.backend);
+        }
+        self.loaded = new;
+        // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
+        let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));
+        self.traps.reconfigure(&self.loaded.config);
+        self.engine.set_trap_rule(&self.loaded.rules);
+        self.engine.judge_requests(&self.loaded.web, clock::now(), &mut self.actions);
+        if counts_anew {
+            let settings = setup::engine(&self.loaded.config, &self.host);
+            let capacity = Capacity::of(self.loaded.config.sources);
+            self.engine.replace_rules(rules, settings, capacity, clock::now(), &mut self.actions);
+        }
+        self.apply_settings();
+        drop(old_traps);
+        if rebuild_backend {
+            self.engine.reassert(clock::now(), &mut self.actions);
+            self.carry_out();
+        }
+        self.save_as_configured();
+        if let Some(memory) = &mut self.memory {
+            memory.save();
+        }
+        Ok(())
+    }
+}
