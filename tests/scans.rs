@@ -273,12 +273,11 @@ fn the_same_holds_behind_iptables_and_for_evasive_scans() {
 }
 
 #[test]
-fn a_scan_whose_packets_have_hardly_any_ttl_left_is_told_as_a_traceroute_as_well_and_stopped_as_a_scan() {
+fn a_scan_whose_packets_have_hardly_any_ttl_left_is_told_as_a_scan_alone() {
     let site = Site::new(Ruleset::Nft);
     site.nmap(&format!("-sS -F --ttl 3 --max-retries 1 {HOME4}"));
-    // Three packets that were about to die are a traceroute before eight ports are a scan.
-    assert_eq!(site.daemon.rules(), ["tcp-syn-scan", "traceroute"], "{}", site.daemon.log());
-    assert_eq!(site.daemon.status()["incidents_total"], 2, "{}", site.daemon.log());
+    assert_eq!(site.daemon.rules(), ["tcp-syn-scan"], "{}", site.daemon.log());
+    assert_eq!(site.daemon.status()["incidents_total"], 1, "{}", site.daemon.log());
     assert_eq!(site.restricted(), [SCANNER4]);
     assert_eq!(text(&site.daemon.bans()[0]["rule"]), "tcp-syn-scan");
     assert_eq!(site.told(), 0);
