@@ -84,6 +84,17 @@ struct Cold {
     marks: Marks,
 }
 
+/// What a packet adds to the sightings of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Nothing: it repeats what counts for every rule.
+    None,
+    /// A sighting, and no value that a rule would count.
+    Sighting,
+    /// Perhaps a value.
+    Value,
+}
+
 /// What came of counting a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counted {
@@ -210,10 +221,9 @@ impl Source {
             }
         }
         let key = context.key_of(share, shape, arrival.ends());
-        let like_the_latest = self.is_like_the_latest(share, shape, arrival);
-        let (fresh, repeats) = self.sight(key, share, shape, arrival, hold, context);
+        let (fresh, news) = self.sight(key, share, shape, arrival, hold, context);
         // A packet that repeats what counts already makes no rule fire.
-        if !repeats && self.is_ripe(shape, like_the_latest) && self.hot.len() >= share.least {
+        if news != News::None && self.is_ripe(shape, news) && self.hot.len() >= share.least {
             let earlier = |index: &usize| fired.is_none_or(|fired| *index < fired);
             let indices = share.distinct.iter().copied().filter(earlier);
             fired = self.first_to_fire(indices, shape, now, context).or(fired);
@@ -261,8 +271,8 @@ impl Source {
     }
 
     /// Whether a rule of `shape` could fire, with one sighting more than when it was last asked.
-    fn is_ripe(&mut self, shape: ShapeId, adds_nothing: bool) -> bool {
-        let step = u32::from(!adds_nothing);
+    fn is_ripe(&mut self, shape: ShapeId, news: News) -> bool {
+        let step = u32::from(news == News::Value);
         self.unripe.iter_mut().for_each(|(_, more)| *more = more.saturating_sub(step));
         self.unripe.iter().all(|(of, more)| *of != shape || *more == 0)
     }
@@ -298,8 +308,7 @@ impl Source {
         None
     }
 
-    /// Notes a packet. Tells whether the wider keys are to be told, and whether it only repeats what counts for every
-    /// rule of the share.
+    /// Notes a packet. Tells whether the wider keys are to be told, and what it adds to what counts.
     fn sight(
         &mut self,
         key: u64,
@@ -308,16 +317,17 @@ impl Source {
         arrival: &Arrival<'_>,
         hold: u16,
         context: Context<'_>,
-    ) -> (bool, bool) {
+    ) -> (bool, News) {
         let now = arrival.now;
         let Some(at) = self.hot.iter().position(|hot| hot.key == key) else {
+            let like_the_latest = self.is_like_the_latest(share, shape, arrival);
             if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
                 self.purge(now, context);
             }
             self.add(key, shape, &arrival.probe(), now);
-            return (true, false);
+            return (true, if like_the_latest { News::Sighting } else { News::Value });
         };
-        let Some(hot) = self.hot.get_mut(at) else { return (true, false) };
+        let Some(hot) = self.hot.get_mut(at) else { return (true, News::Value) };
         let repeats = now - hot.last < share.shortest;
         if !repeats {
             (hot.packets, hot.bytes) = (0, 0);
@@ -333,7 +343,7 @@ impl Source {
         hot.packets = hot.packets.saturating_add(1);
         hot.bytes = hot.bytes.saturating_add(u64::from(arrival.length()));
         hot.raw = arrival.is_raw();
-        (fresh, repeats)
+        (fresh, if repeats { News::None } else { News::Value })
     }
 
     /// Takes over the sightings of a member that count here.
