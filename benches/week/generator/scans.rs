@@ -115,7 +115,8 @@ const PLANS: [Plan; 50] = [
     plan("ping flood", &["icmp-ping-flood"], HOUR, ping_flood),
     plan("UDP flood of one port", &["udp-flood"], HOUR, udp_flood),
     plan("smurf", &["icmp-smurf"], HOUR, smurf),
-    plan("ICMP timestamp and address mask queries", &["icmp-probe"], HOUR, icmp_queries),
+    // Of eight hosts, one after the other: both names are right.
+    plan("ICMP timestamp and address mask queries", &["icmp-probe", "host-sweep"], HOUR, icmp_queries),
     plan("overlapping fragments", FRAGMENTS, HOUR, |s, at| fragments(s, at, Shape::Overlapping)),
     plan("fragments past 65535", FRAGMENTS, HOUR, |s, at| fragments(s, at, Shape::Oversized)),
     plan("SYN scan in fragments, nmap -f", SYN, HOUR, fragmented_scan),
