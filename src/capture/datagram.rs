@@ -1,6 +1,43 @@
-//! What a datagram of nfnetlink_log or nfnetlink_queue holds: packets, answers, and word of losses.
+//! The datagrams of nfnetlink_log and nfnetlink_queue: how they are received, and what each holds: packets, answers, and
+//! word of losses.
 
-use crate::netlink::{Message, Messages, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::netlink::{Message, Messages, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, Socket};
+
+/// What went wrong while receiving.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trouble {
+    /// Times the receive buffer overflowed.
+    pub(super) overruns: u64,
+    /// Datagrams too long for the buffer, and messages that were not understood or that nobody asked for.
+    pub(super) malformed: u64,
+}
+
+impl Trouble {
+    /// The next datagram, `None` when none waits.
+    pub(super) fn receive<'a>(
+        &mut self,
+        socket: &Socket,
+        buffer: &'a mut [u8],
+    ) -> io::Result<Option<&'a [u8]>> {
+        let length = loop {
+            match socket.receive(buffer) {
+                Ok(datagram) => break datagram.len(),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::AGAIN) => return Ok(None),
+                    Some(Errno::INTR) => {}
+                    Some(Errno::NOBUFS) => self.overruns += 1,
+                    Some(Errno::MSGSIZE) => self.malformed += 1,
+                    _ => return Err(error),
+                },
+            }
+        };
+        Ok(buffer.get(..length))
+    }
+}
 
 /// What a message of the datagram is; `P` is a packet as the subsystem hands it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

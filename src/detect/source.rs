@@ -34,6 +34,7 @@ use crate::time::Stamp;
 const PURGE_AT: usize = 32;
 /// How many lines of the cache with sightings are fetched beforehand; of more, the processor foresees the next itself.
 const TOUCHED: usize = 4;
+
 /// A source that has come back. In this order: what every packet needs comes first, in one line of the cache.
 #[derive(Debug, Default)]
 #[repr(C)]

@@ -22,6 +22,7 @@ use rustix::net::sockopt;
 
 use crate::netlink::Socket;
 
+use super::datagram::Trouble;
 pub use super::datagram::{Event, Events};
 pub use error::OpenError;
 pub use interfaces::Interfaces;
@@ -146,7 +147,7 @@ impl Capture {
             self.counts.datagram(&datagram, receiver);
         }
         for _ in 0..BUDGET {
-            match receive(&self.socket, &mut self.buffer, &mut self.counts)? {
+            match self.counts.trouble.receive(&self.socket, &mut self.buffer)? {
                 Some(datagram) => self.counts.datagram(datagram, receiver),
                 None => return Ok(Progress::Drained),
             }
@@ -159,8 +160,8 @@ impl Capture {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             groups: self.counts.groups.iter().map(|group| group.statistics).collect(),
-            overruns: self.counts.overruns,
-            malformed: self.counts.malformed,
+            overruns: self.counts.trouble.overruns,
+            malformed: self.counts.trouble.malformed,
         }
     }
 
@@ -201,7 +202,7 @@ impl Capture {
     fn ask(&mut self, request: impl Fn(u32) -> crate::netlink::Batch) -> io::Result<Option<i32>> {
         self.request = self.request.wrapping_add(1);
         self.socket.send(&request(self.request))?;
-        while let Some(datagram) = receive(&self.socket, &mut self.buffer, &mut self.counts)? {
+        while let Some(datagram) = self.counts.trouble.receive(&self.socket, &mut self.buffer)? {
             let answer = parse(datagram).find_map(|event| match event {
                 Event::Answer { request, errno } if request == self.request => Some(errno),
                 _ => None,
@@ -213,23 +214,6 @@ impl Capture {
         }
         Ok(None)
     }
-}
-
-/// The next datagram, `None` when none waits.
-fn receive<'a>(socket: &Socket, buffer: &'a mut [u8], counts: &mut Counts) -> io::Result<Option<&'a [u8]>> {
-    let length = loop {
-        match socket.receive(buffer) {
-            Ok(datagram) => break datagram.len(),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN) => return Ok(None),
-                Some(Errno::INTR) => {}
-                Some(Errno::NOBUFS) => counts.overruns += 1,
-                Some(Errno::MSGSIZE) => counts.malformed += 1,
-                _ => return Err(error),
-            },
-        }
-    };
-    Ok(buffer.get(..length))
 }
 
 /// Takes packets as they come.
@@ -254,8 +238,7 @@ impl<F: FnMut(Delivery<'_>)> Receiver for F {
 #[derive(Debug, Default)]
 struct Counts {
     groups: Vec<Group>,
-    overruns: u64,
-    malformed: u64,
+    trouble: Trouble,
 }
 
 impl Counts {
@@ -274,15 +257,15 @@ impl Counts {
                     match self.groups.iter_mut().find(|group| group.statistics.group == delivery.group) {
                         Some(group) => group.count(delivery.sequence),
                         None => {
-                            self.malformed += 1;
+                            self.trouble.malformed += 1;
                             continue;
                         }
                     }
                     receiver.packet(delivery);
                 }
-                Event::Overrun => self.overruns += 1,
+                Event::Overrun => self.trouble.overruns += 1,
                 Event::Answer { errno: 0, .. } => {}
-                Event::Answer { .. } | Event::Malformed => self.malformed += 1,
+                Event::Answer { .. } | Event::Malformed => self.trouble.malformed += 1,
             }
         }
     }

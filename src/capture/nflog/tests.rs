@@ -202,7 +202,7 @@ fn a_number_that_goes_back_is_no_loss() {
 fn a_packet_of_a_group_nobody_bound_is_counted_and_not_delivered() {
     let mut counts = counting(&[5]);
     counts.datagram(&packet(Some(0), |_| {}), &mut |_: Delivery<'_>| panic!("delivered"));
-    assert_eq!((counts.malformed, counts.groups[0].statistics.packets), (1, 0));
+    assert_eq!((counts.trouble.malformed, counts.groups[0].statistics.packets), (1, 0));
 }
 
 #[test]

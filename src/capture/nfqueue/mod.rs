@@ -23,6 +23,7 @@ use super::nflog::{ReceiveBuffer, enlarge};
 use crate::netlink::{Batch, Socket};
 
 use self::verdicts::Verdicts;
+use super::datagram::Trouble;
 pub use super::datagram::{Event, Events};
 pub use error::OpenError;
 pub use kernel::dropped;
@@ -158,7 +159,7 @@ impl Capture {
         early.drain(..).try_for_each(|datagram| take(&datagram, counts))?;
         let mut more = true;
         for _ in 0..BUDGET {
-            let Some(datagram) = receive(socket, buffer, counts)? else {
+            let Some(datagram) = counts.trouble.receive(socket, buffer)? else {
                 more = false;
                 break;
             };
@@ -173,8 +174,8 @@ impl Capture {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             queues: self.counts.queues.iter().map(|queue| queue.statistics).collect(),
-            overruns: self.counts.overruns,
-            malformed: self.counts.malformed,
+            overruns: self.counts.trouble.overruns,
+            malformed: self.counts.trouble.malformed,
         }
     }
 
@@ -215,7 +216,7 @@ impl Capture {
         // Verdicts have number 0.
         self.request = self.request.wrapping_add(1).max(1);
         self.socket.send(&request(self.request))?;
-        while let Some(datagram) = receive(&self.socket, &mut self.buffer, &mut self.counts)? {
+        while let Some(datagram) = self.counts.trouble.receive(&self.socket, &mut self.buffer)? {
             let answer = parse(datagram).find_map(|event| match event {
                 Event::Answer { request, errno } if request == self.request => Some(errno),
                 _ => None,
@@ -240,23 +241,6 @@ impl Drop for Capture {
     }
 }
 
-/// The next datagram, `None` when none waits.
-fn receive<'a>(socket: &Socket, buffer: &'a mut [u8], counts: &mut Counts) -> io::Result<Option<&'a [u8]>> {
-    let length = loop {
-        match socket.receive(buffer) {
-            Ok(datagram) => break datagram.len(),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN) => return Ok(None),
-                Some(Errno::INTR) => {}
-                Some(Errno::NOBUFS) => counts.overruns += 1,
-                Some(Errno::MSGSIZE) => counts.malformed += 1,
-                _ => return Err(error),
-            },
-        }
-    };
-    Ok(buffer.get(..length))
-}
-
 fn no_socket(source: io::Error) -> OpenError {
     match Errno::from_io_error(&source) {
         Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => OpenError::Unsupported(source),
@@ -268,8 +252,7 @@ fn no_socket(source: io::Error) -> OpenError {
 #[derive(Debug, Default)]
 struct Counts {
     queues: Vec<Queue>,
-    overruns: u64,
-    malformed: u64,
+    trouble: Trouble,
 }
 
 impl Counts {
@@ -281,12 +264,12 @@ impl Counts {
                     queue.number(queued.id);
                     return Some(queued);
                 }
-                None => self.malformed += 1,
+                None => self.trouble.malformed += 1,
             },
-            Event::Overrun => self.overruns += 1,
+            Event::Overrun => self.trouble.overruns += 1,
             // ENOENT: the packet is gone with its interface (`nfqnl_dev_drop`).
             Event::Answer { errno: 0 | libc::ENOENT, .. } => {}
-            Event::Answer { .. } | Event::Malformed => self.malformed += 1,
+            Event::Answer { .. } | Event::Malformed => self.trouble.malformed += 1,
         }
         None
     }

@@ -149,5 +149,5 @@ fn a_packet_of_a_queue_nobody_bound_is_counted() {
     let mut counts = Counts { queues: vec![Queue::new(5)], ..Counts::default() };
     let datagram = packet(1, None);
     assert!(events(&datagram).into_iter().all(|event| counts.event(event).is_none()));
-    assert_eq!(counts.malformed, 1);
+    assert_eq!(counts.trouble.malformed, 1);
 }
