@@ -11,6 +11,7 @@ use super::Options;
 use crate::detect::memory::{self, Progress};
 use crate::engine::Engine;
 use crate::store::bans::{Changes, Kept};
+use crate::store::history::Happened;
 use crate::store::keeper::Keeper;
 use crate::store::{self, Opened, Store, StoreError};
 use crate::time::Stamp;
@@ -129,14 +130,19 @@ impl Memory {
         self.keeper.keep(changes, now)
     }
 
+    /// Hands over what happened; gives it back where there is no room.
+    pub(super) fn add(&self, happened: Happened, now: Stamp) -> Result<(), Happened> {
+        self.keeper.add(happened, now)
+    }
+
     /// Whether bans that were handed over are not saved.
     pub(super) fn is_incomplete(&self) -> bool {
         self.keeper.is_incomplete()
     }
 
-    /// Writes what counts at the end, and the last changes of bans.
-    pub(super) fn finish(self, engine: &Engine, bans: Vec<Changes>, now: Stamp) {
-        for alarm in self.keeper.finish(bans, engine.remember(now), now, AT_MOST) {
+    /// Writes what counts at the end, the last changes of bans and what happened last.
+    pub(super) fn finish(self, engine: &Engine, bans: Vec<Changes>, happened: Vec<Happened>, now: Stamp) {
+        for alarm in self.keeper.finish(bans, happened, engine.remember(now), now, AT_MOST) {
             warn!("{alarm}");
         }
     }

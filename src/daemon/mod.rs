@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod history;
 mod keeping;
 mod latest;
 mod memory;
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::history::History;
 use self::keeping::Keeping;
 use self::latest::Latest;
 use self::memory::Memory;
@@ -155,6 +157,8 @@ struct Daemon {
     memory: Option<Memory>,
     /// None while bans are not saved: where nothing is remembered, and while watching only.
     saving: Option<Saving>,
+    /// None where nothing is remembered.
+    history: Option<History>,
     watch: Watch,
     inbox: Inbox,
     /// Boot time at which the host's facts are to be read again.
@@ -195,7 +199,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     if let Some(memory) = daemon.memory.take() {
         let now = clock::now();
         let bans = daemon.saving.take().map(|mut saving| saving.rest(&mut daemon.engine, now));
-        memory.finish(&daemon.engine, bans.unwrap_or_default(), now);
+        let history = daemon.history.take().map(|history| history.rest(&daemon.engine));
+        memory.finish(&daemon.engine, bans.unwrap_or_default(), history.unwrap_or_default(), now);
     }
     match daemon.loaded.config.mode {
         Mode::Enforce if daemon.options.flush => match daemon.backend.flush() {
@@ -274,6 +279,7 @@ impl Daemon {
         let (memory, kept, alarms) = Memory::open(&options, &mut engine, saving.boot(), started);
         let enforces = config.mode == Mode::Enforce;
         let saving = (enforces && memory.is_some()).then_some(saving);
+        let history = memory.is_some().then(|| History::new(started));
         let mut latest = Latest::default();
         alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
         let mut daemon = Self {
@@ -288,6 +294,7 @@ impl Daemon {
             traps,
             memory,
             saving,
+            history,
             watch,
             inbox,
             refresh_at: None,
@@ -375,7 +382,9 @@ impl Daemon {
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
         let look_at = self.captures.texts().next_deadline();
         let bans_at = self.saving.as_ref().and_then(Saving::next_deadline);
-        let own = [self.keeping.next_deadline(), bans_at, save_at, look_at, self.engine.next_deadline()];
+        let add_at = self.history.as_ref().map(History::next_deadline);
+        let own =
+            [self.keeping.next_deadline(), bans_at, add_at, save_at, look_at, self.engine.next_deadline()];
         let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at)]).flatten().min();
         let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
@@ -468,12 +477,13 @@ impl Daemon {
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
         self.save_bans(now);
+        self.add_history(now);
     }
 
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
         loop {
-            let Self { engine, actions, backend, searches, host, latest, loaded, .. } = self;
+            let Self { engine, actions, backend, searches, host, history, latest, loaded, .. } = self;
             let mode = loaded.config.mode;
             engine.settle(
                 actions,
@@ -481,6 +491,9 @@ impl Daemon {
                 clock::now,
                 |event| {
                     let alarm = searches.begin(&event, host);
+                    if let Some(history) = history {
+                        history.note(&event, mode == Mode::Enforce);
+                    }
                     latest.tell(event, mode);
                     alarm.into_iter().for_each(|what| latest.alarm(what, mode));
                 },

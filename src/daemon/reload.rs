@@ -69,6 +69,7 @@ impl Daemon {
             self.carry_out();
         }
         self.save_as_configured();
+        self.tidy_history();
         if let Some(memory) = &mut self.memory {
             memory.save();
         }

@@ -227,6 +227,6 @@ impl Daemon {
 }
 
 /// The wall time that long before now.
-fn before(now: Stamp, ago: Duration) -> i64 {
+pub(super) fn before(now: Stamp, ago: Duration) -> i64 {
     now.wall_us.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
 }

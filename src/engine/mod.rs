@@ -376,4 +376,9 @@ impl Engine {
         let web = self.web.iter().flat_map(move |web| web.sources.incidents_of(net));
         self.detector.incidents_of(net).chain(self.traps.incidents_of(net)).chain(web)
     }
+    /// All open incidents.
+    pub fn all_open_incidents(&self) -> impl Iterator<Item = Incident> {
+        let all = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+        all.into_iter().flat_map(|net| self.incidents_of(net))
+    }
 }

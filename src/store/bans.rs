@@ -276,7 +276,7 @@ fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), StoreEr
     Ok(())
 }
 
-fn microseconds(duration: Duration) -> i64 {
+pub(super) fn microseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 

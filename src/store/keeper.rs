@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use super::bans::Changes;
+use super::history::Happened;
 use super::{Store, StoreError};
 use crate::detect::memory::Memory;
 use crate::time::{Stamp, Wall};
@@ -18,6 +19,8 @@ enum Job {
     Snapshot { at: Wall, memories: Vec<Memory> },
     /// What has changed of the bans.
     Bans { at: Wall, changes: Changes },
+    /// What is to be kept for people to read.
+    History { at: Wall, happened: Happened },
 }
 
 /// Writes one thing after the other. Nobody waits for it but who calls [`Keeper::finish`].
@@ -68,6 +71,20 @@ impl Keeper {
         }
     }
 
+    /// Hands over what happened. Gives it back while two others wait for the disk.
+    ///
+    /// # Errors
+    /// What happened.
+    pub fn add(&self, happened: Happened, at: Stamp) -> Result<(), Happened> {
+        match self.jobs.try_send(Job::History { at: at.into(), happened }) {
+            Err(
+                TrySendError::Full(Job::History { happened, .. })
+                | TrySendError::Disconnected(Job::History { happened, .. }),
+            ) => Err(happened),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether some of what was handed over could not be written since the last time: all bans are to be handed over anew.
     pub fn is_incomplete(&self) -> bool {
         self.incomplete.swap(false, Ordering::AcqRel)
@@ -78,11 +95,12 @@ impl Keeper {
         self.alarms.try_iter()
     }
 
-    /// Writes the last changes of bans and a last snapshot, and waits for all to be written, for `at_most` so long. Tells what
-    /// people must hear.
+    /// Writes the last changes of bans, what happened last and a last snapshot, and waits for all to be written, for `at_most`
+    /// so long. Tells what people must hear.
     pub fn finish(
         self,
         changes: Vec<Changes>,
+        happened: Vec<Happened>,
         memories: Vec<Memory>,
         at: Stamp,
         at_most: Duration,
@@ -92,7 +110,8 @@ impl Keeper {
         let mut told = Vec::new();
         let at = Wall::from(at);
         let bans = changes.into_iter().map(|changes| Job::Bans { at, changes });
-        for mut last in bans.chain([Job::Snapshot { at, memories }]) {
+        let happened = happened.into_iter().map(|happened| Job::History { at, happened });
+        for mut last in bans.chain(happened).chain([Job::Snapshot { at, memories }]) {
             // What still waits is older, and may be all that a slow disk takes.
             while let Err(TrySendError::Full(back)) = jobs.try_send(last) {
                 last = back;
@@ -147,7 +166,7 @@ impl<F: Fn(String)> Work<F> {
                     let path = self.store.path.display();
                     (self.alarm)(format!(
                         "cannot write the state database {path}: {why}; bans stand in the kernel, but until that is mended \
-                         a reboot loses the new ones and a restart what is counted of slow scans"
+                         a reboot loses the new ones and a restart what is counted of slow scans, and incidents are not kept"
                     ));
                 }
                 self.failing = Some(why);
@@ -158,7 +177,7 @@ impl<F: Fn(String)> Work<F> {
     fn try_write(&mut self, job: &Job) -> Result<(), StoreError> {
         match self.write_once(job) {
             Err(error) if error.is_damage() => {
-                let (Job::Snapshot { at, .. } | Job::Bans { at, .. }) = job;
+                let (Job::Snapshot { at, .. } | Job::Bans { at, .. } | Job::History { at, .. }) = job;
                 self.store.renew(*at, &error)?.into_iter().for_each(&self.alarm);
                 // The fresh file knows none of the bans that were saved before.
                 self.lost.store(true, Ordering::Release);
@@ -172,6 +191,7 @@ impl<F: Fn(String)> Work<F> {
         match job {
             Job::Snapshot { memories, .. } => self.store.save(memories),
             Job::Bans { changes, .. } => self.store.keep(changes),
+            Job::History { happened, .. } => self.store.add(happened),
         }
     }
 }

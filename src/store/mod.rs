@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bans;
+pub mod history;
 pub mod keeper;
 mod sightings;
 #[cfg(test)]
@@ -31,7 +32,7 @@ pub const FILE: &str = "state.db";
 
 /// What leads from each version of the schema (`user_version`) to the next, from an empty file on. Never change one that
 /// was released: add another.
-const UPGRADES: &[&str] = &[sightings::TABLE, bans::TABLES];
+const UPGRADES: &[&str] = &[sightings::TABLE, bans::TABLES, history::TABLES];
 
 /// Another program may look into the file (`sqlite3`); a write waits so long for it.
 const BUSY: Duration = Duration::from_secs(2);
@@ -161,6 +162,7 @@ fn try_open(
     if version < known {
         upgrade(&mut connection, path, version, upgrades)?;
     }
+    history::close_interrupted(&connection)?;
     Ok((connection, false))
 }
 

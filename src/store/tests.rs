@@ -22,24 +22,24 @@ use crate::filter::Class;
 use crate::time::{Stamp, Wall};
 
 /// 2026-01-02T03:04:05Z.
-const NOW: i64 = 1_767_323_045_000_000;
+pub(super) const NOW: i64 = 1_767_323_045_000_000;
 
 fn now() -> Stamp {
     Stamp { boot: Duration::from_secs(1_000), wall_us: NOW }
 }
 
-struct Folder(TempDir);
+pub(super) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.0.path().join(FILE)
     }
 
-    fn open(&self) -> Store {
+    pub(super) fn open(&self) -> Store {
         let Opened { store, alarms } = Store::open(&self.file(), Wall(NOW)).unwrap();
         assert_eq!(alarms, Vec::<String>::new());
         store
@@ -186,7 +186,7 @@ fn a_file_damaged_under_the_daemon_is_replaced_with_all_that_it_knows() {
     assert_eq!(file.len() as u64, octets);
     file[4096..].fill(0xff);
     fs::write(folder.file(), file).unwrap();
-    let alarms = keeper.finish(Vec::new(), memories(1_000), now(), Duration::from_secs(60));
+    let alarms = keeper.finish(Vec::new(), Vec::new(), memories(1_000), now(), Duration::from_secs(60));
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[0].contains("is damaged"), "{alarms:?}");
     assert_eq!(saved(&folder.open()), memories(1_000));
@@ -197,11 +197,11 @@ fn a_newer_file_is_read_and_never_written() {
     let folder = Folder::new();
     folder.open().save(&memories(3)).unwrap();
     let newer = Connection::open(folder.file()).unwrap();
-    newer.execute_batch("ALTER TABLE sighting ADD COLUMN colour TEXT; PRAGMA user_version = 7").unwrap();
+    newer.execute_batch("ALTER TABLE sighting ADD COLUMN colour TEXT; PRAGMA user_version = 70").unwrap();
     drop(newer);
     let before = fs::read(folder.file()).unwrap();
     let Opened { mut store, alarms } = Store::open(&folder.file(), Wall(NOW)).unwrap();
-    assert!(alarms[0].contains("schema 7"), "{alarms:?}");
+    assert!(alarms[0].contains("schema 70"), "{alarms:?}");
     assert_eq!(saved(&store), memories(3));
     store.save(&memories(9)).unwrap();
     assert_eq!(saved(&store), memories(3));
@@ -229,6 +229,30 @@ fn an_older_file_is_copied_before_it_is_upgraded() {
 }
 
 #[test]
+fn what_an_earlier_version_saved_is_upgraded_with_all_that_is_in_it() {
+    // Written by nfban 0.1.0 before it kept incidents: a ban by hand with an end and one without, one for a scan, and five
+    // datagrams that count for slow scans.
+    let earlier = include_bytes!("../../tests/data/store/schema-2.db");
+    let folder = Folder::new();
+    fs::write(folder.file(), earlier).unwrap();
+    let store = folder.open();
+    let kept = store.kept("").unwrap();
+    let mut bans: Vec<_> = kept.bans.iter().map(|(ban, _)| (ban.target.to_string(), &*ban.rule)).collect();
+    bans.sort_unstable();
+    let expected =
+        [("192.0.2.9/32", "manual"), ("2001:db8:1:2::/64", "manual"), ("203.0.113.7/32", "udp-scan")];
+    assert_eq!(bans, expected.map(|(target, rule)| (target.to_owned(), rule)));
+    assert_eq!((kept.repetitions.len(), kept.unreadable, saved(&store).len()), (3, 0, 5));
+    let incidents: i64 =
+        store.connection.query_row("SELECT count(*) FROM incident", [], |row| row.get(0)).unwrap();
+    assert_eq!(incidents, 0);
+    assert_eq!(folder.others(), ["state.db.schema-2"]);
+    let copy = Connection::open(folder.0.path().join("state.db.schema-2")).unwrap();
+    let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+}
+
+#[test]
 fn an_upgrade_that_fails_leaves_the_file_as_it_was() {
     let folder = Folder::new();
     folder.open().save(&memories(3)).unwrap();
@@ -247,7 +271,7 @@ fn a_full_disk_is_one_alarm_and_the_earlier_snapshot_stays() {
     store.connection.pragma_update(None, "max_page_count", pages).unwrap();
     let keeper = Keeper::start(store).unwrap();
     while !keeper.save(memories(1_000), now()) {}
-    let alarms = keeper.finish(Vec::new(), memories(1_000), now(), Duration::from_secs(60));
+    let alarms = keeper.finish(Vec::new(), Vec::new(), memories(1_000), now(), Duration::from_secs(60));
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[0].contains("full"), "{alarms:?}");
     assert_eq!(saved(&folder.open()), memories(3));
@@ -360,7 +384,7 @@ fn whoever_hands_bans_over_hears_that_a_damaged_file_or_a_full_disk_has_lost_som
     }
     assert!(alarms[0].contains("full") && keeper.is_incomplete(), "{alarms:?}");
     assert!(!keeper.is_incomplete(), "told once");
-    keeper.finish(Vec::new(), Vec::new(), now(), Duration::from_secs(60));
+    keeper.finish(Vec::new(), Vec::new(), Vec::new(), now(), Duration::from_secs(60));
 
     let store = folder.open();
     let keeper = Keeper::start(store).unwrap();
@@ -373,6 +397,6 @@ fn whoever_hands_bans_over_hears_that_a_damaged_file_or_a_full_disk_has_lost_som
         alarms.extend(keeper.alarms());
     }
     assert!(alarms[0].contains("is damaged"), "{alarms:?}");
-    assert!(keeper.finish(Vec::new(), Vec::new(), now(), Duration::from_secs(60)).is_empty());
+    assert!(keeper.finish(Vec::new(), Vec::new(), Vec::new(), now(), Duration::from_secs(60)).is_empty());
     assert_eq!(folder.open().kept("boot").unwrap().bans.len(), 5_000);
 }

@@ -1,0 +1,99 @@
+//! The history of incidents over the daemon's own end, on the running kernel.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test states its expectations by panicking"
+)]
+
+mod support;
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
+use support::daemon::{Daemon, Setup};
+use support::{HOME4, Pair, wait_until};
+
+/// Somebody behind the gateway, which itself is protected.
+const STRANGER: &str = "203.0.113.7";
+
+/// Refuses and logs every UDP datagram to a port below 30000.
+const FIREWALL: &str = "nft -f - <<'RULES'
+table inet firewall {
+    chain input {
+        type filter hook input priority 0;
+        udp dport < 30000 counter log prefix \"nfban:refused\" group 100 drop
+    }
+}
+RULES";
+
+fn refusing() -> Pair {
+    let pair = Pair::new();
+    pair.peer_has(STRANGER);
+    pair.home.sh(FIREWALL);
+    pair
+}
+
+/// Probes some ports of home, and waits until the daemon has seen the first dozen: what comes after it is dropped.
+fn probe(pair: &Pair, daemon: &Daemon, ports: std::ops::Range<u16>) {
+    let seen = daemon.packets() + 12;
+    pair.peer.enter(|| {
+        let socket = UdpSocket::bind((STRANGER, 0)).unwrap();
+        for port in ports {
+            socket.send_to(b"", (HOME4, port)).unwrap();
+        }
+    });
+    wait_until("the probes are seen", || daemon.packets() >= seen);
+}
+
+fn database(setup: &Setup) -> PathBuf {
+    setup.folder().join("state.db")
+}
+
+/// The one number that `query` gives.
+fn number(setup: &Setup, query: &str) -> i64 {
+    let connection = Connection::open_with_flags(database(setup), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    connection.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn an_incident_outlives_a_kill_and_is_closed_with_its_last_known_totals() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "");
+    probe(&pair, &daemon, 20_000..20_012);
+    let open = "SELECT count(*) FROM incident WHERE rule = 'udp-scan' AND ended_us IS NULL";
+    wait_until("the incident is in the database", || number(daemon.setup(), open) == 1);
+    wait_until("so is the ban", || {
+        number(daemon.setup(), "SELECT count(*) FROM deed JOIN incident ON deed.incident = incident.id") == 1
+    });
+    let setup = daemon.kill();
+    assert_eq!(number(&setup, open), 1, "nobody has closed it");
+
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    let closed = "SELECT count(*) FROM incident WHERE ended_us = last_us AND interrupted = 1 \
+                  AND record ->> 'packets' = 12 AND record ->> 'distinct_ports' = 12";
+    assert_eq!(number(daemon.setup(), closed), 1);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_stop_keeps_what_open_incidents_have_come_to() {
+    let pair = refusing();
+    // Nothing is dropped, so that all packets are counted.
+    let daemon = Daemon::start(&pair.home, "mode: watch\n");
+    probe(&pair, &daemon, 20_000..20_012);
+    let seen = daemon.packets() + 3;
+    pair.peer.enter(|| {
+        let socket = UdpSocket::bind((STRANGER, 0)).unwrap();
+        for port in 20_100..20_103 {
+            socket.send_to(b"", (HOME4, port)).unwrap();
+        }
+    });
+    wait_until("three more are seen", || daemon.packets() >= seen);
+    let setup = daemon.stop(Signal::TERM);
+    assert_eq!(number(&setup, "SELECT record ->> 'packets' FROM incident"), 15);
+    assert_eq!(number(&setup, "SELECT count(*) FROM deed WHERE enforced = 0"), 1);
+}
