@@ -47,6 +47,7 @@ fn main() {
 /// nfban's own table, but for conntrack, with everybody banned.
 fn settings() -> Settings {
     Settings {
+        owner: false,
         table: "nfban".to_owned(),
         services: vec![(6, 22..=22), (6, 443..=443)],
         protected: ["127.0.0.0/8", "::1/128", "192.0.2.1/32", "224.0.0.0/3"]

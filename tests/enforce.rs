@@ -21,6 +21,7 @@ const MINUTES: Duration = Duration::from_secs(600);
 
 fn settings() -> Settings {
     Settings {
+        owner: false,
         table: "nfban".to_owned(),
         services: vec![(6, 22..=22), (6, 443..=443), (17, 8000..=8100)],
         protected: ["127.0.0.0/8", "::1/128", "192.0.2.1/32", "224.0.0.0/3", "ff00::/8"]

@@ -91,6 +91,8 @@ pub struct Nftables {
     pub sets: Option<Sets>,
     /// Whether chains may use conntrack.
     pub conntrack: Conntrack,
+    /// Whether nobody else may change nfban's own table, where the kernel can do that.
+    pub owner: bool,
 }
 
 /// A table: its family and name.
@@ -343,6 +345,16 @@ pub(super) fn nftables(node: &Node, report: &mut Report<'_>) -> Nftables {
     if let Some(node) = keys.take("conntrack") {
         let words = [("auto", Conntrack::Auto), ("never", Conntrack::Never)];
         nftables.conntrack = report.word(node, &words).unwrap_or_default();
+    }
+    if let Some(node) = keys.take("owner") {
+        nftables.owner = report.boolean(node).unwrap_or_default();
+        if nftables.owner && nftables.sets.is_some() {
+            report.error(
+                node.place,
+                "with `sets` the table is yours: nfban cannot own it",
+                "leave out `owner`, or leave out `sets` for a table of nfban's own",
+            );
+        }
     }
     keys.finish(report);
     nftables

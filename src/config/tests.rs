@@ -75,6 +75,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
             table: Table { family: Family::Inet, name: "nfban".into() },
             sets: None,
             conntrack: Conntrack::Auto,
+            owner: false,
         },
         sources: 65_536,
         control: Control { socket: "/run/nfban/control.sock".into(), group: "nfban".into() },
@@ -161,6 +162,14 @@ fn a_set_cannot_be_named_twice_nor_in_a_table_that_has_no_use_for_it() {
         let problems = read(&format!("nftables: {text}")).unwrap_err();
         assert!(problems.iter().any(|problem| problem.message == wrong), "{text}: {problems:?}");
     }
+}
+
+#[test]
+fn only_a_table_of_its_own_can_be_owned() {
+    assert!(good("nftables: {owner: true}").nftables.owner);
+    let problems = read("nftables: {owner: true, table: inet filter, sets: {ban4: a}}").unwrap_err();
+    assert!(problems.iter().any(|problem| problem.message.starts_with("with `sets` the table is yours")));
+    assert!(read("nftables: {owner: yes}").is_err());
 }
 
 #[test]

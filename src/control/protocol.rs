@@ -258,6 +258,8 @@ pub struct Traps {
 pub struct Kernel {
     /// The table, such as `inet nfban`; none where nothing is enforced.
     pub table: Option<String>,
+    /// Whether nobody else can change it (`nftables.owner`).
+    pub owned: bool,
     /// Operations the kernel refused since the start.
     pub refused: u64,
     /// Why it refused the latest of them.

@@ -217,6 +217,7 @@ impl Daemon {
         let enforces = self.loaded.config.mode == Mode::Enforce;
         Kernel {
             table: enforces.then(|| self.loaded.config.nftables.table.to_string()),
+            owned: self.backend.is_owner(),
             refused: self.engine.counts().refused,
             last_error: self
                 .engine

@@ -40,15 +40,7 @@ impl Backend {
     /// Sets up what the configuration asks for.
     pub(super) fn open(config: &Config, host: &HostFacts) -> Result<Self, StartError> {
         let table = &config.nftables.table;
-        let settings = Settings {
-            table: table.name.clone(),
-            services: setup::services(config),
-            protected: setup::protected(config, host),
-            conntrack: config.nftables.conntrack != Conntrack::Never,
-            trap: setup::trap(config),
-            // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
-            size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
-        };
+        let settings = settings(config, host);
         let given = given(config);
         if config.mode == Mode::Watch {
             let kernel = match &given {
@@ -64,11 +56,38 @@ impl Backend {
             None => Kernel::install(&settings),
         };
         let kernel = kernel.map_err(|error| refused("set up", &table.to_string(), error))?;
-        let disconnector = settings.conntrack.then(Disconnector::start).transpose();
-        let disconnector =
-            disconnector.map_err(|error| StartError::needs("start the thread of conntrack", error))?;
+        let disconnector = settings.conntrack.then(disconnector).transpose()?;
         let Settings { services: published, protected, .. } = settings;
         Ok(Self::Kernel(Box::new(InKernel { kernel, published, protected, disconnector })))
+    }
+
+    /// Does what another configuration of the same table asks for. When this fails, all is as it was.
+    pub(super) fn replace(&mut self, config: &Config, host: &HostFacts) -> Result<(), StartError> {
+        match self {
+            // Over the same socket, as nobody else may change a table that has an owner.
+            Self::Kernel(this) if config.mode == Mode::Enforce && given(config).is_none() => {
+                let settings = settings(config, host);
+                let started = match &this.disconnector {
+                    None if settings.conntrack => Some(disconnector()?),
+                    _ => None,
+                };
+                let table = config.nftables.table.to_string();
+                this.kernel.set_up_as(settings.clone()).map_err(|error| refused("set up", &table, error))?;
+                let kept = this.disconnector.take().filter(|_| settings.conntrack);
+                this.disconnector = started.or(kept);
+                (this.published, this.protected) = (settings.services, settings.protected);
+            }
+            _ => {
+                let new = Self::open(config, host)?;
+                std::mem::replace(self, new).retire(config.mode);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody else can change the table.
+    pub(super) fn is_owner(&self) -> bool {
+        matches!(self, Self::Kernel(this) if this.kernel.is_owner())
     }
 
     /// Brings published services and protected addresses in the kernel up to date.
@@ -249,13 +268,30 @@ impl Backend {
     }
 
     /// Leaves the place to another enforcer. Where nothing is to be enforced any more, nothing stays in the kernel.
-    pub(super) fn retire(self, new: Mode) {
+    fn retire(self, new: Mode) {
         if let (mut this @ Self::Kernel(_), Mode::Watch) = (self, new)
             && let Err(error) = this.flush()
         {
             warn!("cannot remove the table: {error}");
         }
     }
+}
+
+fn settings(config: &Config, host: &HostFacts) -> Settings {
+    Settings {
+        table: config.nftables.table.name.clone(),
+        services: setup::services(config),
+        protected: setup::protected(config, host),
+        conntrack: config.nftables.conntrack != Conntrack::Never,
+        trap: setup::trap(config),
+        owner: config.nftables.owner,
+        // The kernel counts an expired element until it collects it, some seconds later, and a full set is a refusal.
+        size: config.ban.max.saturating_add(config.ban.max / 8).saturating_add(1024),
+    }
+}
+
+fn disconnector() -> Result<Disconnector, StartError> {
+    Disconnector::start().map_err(|error| StartError::needs("start the thread of conntrack", error))
 }
 
 /// Takes everything that a configuration has put into the kernel out of it, whichever daemon did it.
@@ -269,6 +305,7 @@ pub(super) fn flush(config: &Config) -> Result<(), StartError> {
             protected: Vec::new(),
             conntrack: true,
             trap: None,
+            owner: false,
             size: 0,
         }),
     };
@@ -286,7 +323,7 @@ fn refused(doing: &str, table: &str, error: InstallError) -> StartError {
     let what = format!("{doing} table {table}");
     let errno = match &error {
         InstallError::Ask(error) | InstallError::Refused { error, .. } => error.raw_os_error(),
-        InstallError::Incompatible { .. } | InstallError::Unfit { .. } => None,
+        InstallError::Incompatible { .. } | InstallError::Owned { .. } | InstallError::Unfit { .. } => None,
     };
     match errno {
         Some(libc::EPERM | libc::EACCES) => StartError::NoPermission {

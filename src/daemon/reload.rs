@@ -2,7 +2,6 @@
 
 use tracing::{error, warn};
 
-use super::backend::Backend;
 use super::{Daemon, clock, load};
 use crate::detect::Capacity;
 use crate::setup;
@@ -37,18 +36,14 @@ impl Daemon {
         let counts_anew = new.rules != old.rules
             || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
         if rebuild_backend {
-            let backend = match Backend::open(&new.config, &self.host) {
-                Ok(backend) => backend,
-                Err(error) => {
-                    if replace_captures
-                        && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)
-                    {
-                        error!("cannot go back to the captures of the old configuration: {error}");
-                    }
-                    return Err(error.to_string());
+            if let Err(error) = self.backend.replace(&new.config, &self.host) {
+                if replace_captures
+                    && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)
+                {
+                    error!("cannot go back to the captures of the old configuration: {error}");
                 }
-            };
-            std::mem::replace(&mut self.backend, backend).retire(new.config.mode);
+                return Err(error.to_string());
+            }
             self.keeping.follow(&self.backend);
         }
         self.loaded = new;

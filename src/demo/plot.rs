@@ -132,6 +132,7 @@ pub(super) fn play(options: &Options, inside: &Inside, out: &mut dyn Write) -> R
 fn open_kernel() -> Result<Kernel, DemoError> {
     // Only the name of the table matters for looking at it.
     let settings = Settings {
+        owner: false,
         table: "nfban".to_owned(),
         services: Vec::new(),
         protected: Vec::new(),

@@ -5,7 +5,6 @@ use std::io;
 
 use super::kernel::{Found, InstallError, Kernel, Settings, none_if_missing};
 use super::sets::{Given, Sets};
-use super::uapi::*;
 use super::{Change, Outcome};
 use crate::report::target::Target;
 
@@ -24,6 +23,7 @@ impl Kernel {
             protected: Vec::new(),
             conntrack: false,
             trap: None,
+            owner: false,
             size: 0,
         };
         Self::with(settings, sets)
@@ -67,20 +67,11 @@ impl Kernel {
 
     /// The administrator's table: its sets, and which ones they are.
     fn found_given(&mut self) -> io::Result<(BTreeMap<String, Found>, Vec<u64>)> {
-        let table = &self.settings.table;
-        let tables = self.connection.dump(
-            NFT_MSG_GETTABLE,
-            |_| (),
-            |m, list| {
-                let part = |kind| m.attributes(4).find(move |attribute| attribute.kind == kind);
-                if part(NFTA_TABLE_NAME).is_some_and(|name| name.text() == table.as_bytes()) {
-                    list.extend(part(NFTA_TABLE_HANDLE).and_then(|handle| handle.be64()));
-                }
-            },
-        )?;
+        let table = self.found_table()?;
         let found = self.found_sets()?;
         let sets = self.sets.places().into_iter().filter_map(|place| found.get(self.sets.set(place)?));
-        let identity = tables.into_iter().chain(sets.map(|set| set.handle)).collect();
+        let identity =
+            table.into_iter().map(|table| table.handle).chain(sets.map(|set| set.handle)).collect();
         Ok((found, identity))
     }
 

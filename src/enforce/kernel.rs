@@ -41,6 +41,8 @@ pub struct Settings {
     pub conntrack: bool,
     /// The traps; none where nothing is redirected. Without conntrack nothing can be.
     pub trap: Option<Trap>,
+    /// Whether nobody else may change the table, where the kernel can do that (Linux 6.9).
+    pub owner: bool,
     /// The most single sources in each set. A set that exists keeps the size it was made with on older kernels.
     pub size: u32,
 }
@@ -61,6 +63,17 @@ pub enum InstallError {
         table: String,
         /// The first set that is different.
         set: &'static str,
+    },
+    /// Another process has the table for itself.
+    #[error(
+        "table inet {table} belongs to a socket of another process (netlink port {owner}, most often its process id): end that \
+         process, or choose another table"
+    )]
+    Owned {
+        /// The table.
+        table: String,
+        /// The port of the socket that owns it.
+        owner: u32,
     },
     /// The administrator's sets cannot be filled.
     #[error("table {table}: {wrong}")]
@@ -120,6 +133,8 @@ pub struct Kernel {
     /// Targets that stand without an element of their own.
     pub(super) covered: Covered,
     pub(super) reinstalled: u64,
+    /// Whether the kernel lets a table have an owner; so until it refuses.
+    pub(super) ownable: bool,
     /// The places one of whose sets the latest set-up has made, or found made anew.
     pub(super) made: Vec<Place>,
 }
@@ -147,6 +162,7 @@ impl Kernel {
             identity: Vec::new(),
             covered: Covered::default(),
             reinstalled: 0,
+            ownable: true,
             made: Vec::new(),
         })
     }
@@ -185,19 +201,40 @@ impl Kernel {
         if !self.sets.are_own() {
             return self.compare_given();
         }
+        match self.make() {
+            Err(refused) if self.cannot_own(&refused) => self.make(),
+            made => made,
+        }
+    }
+
+    fn make(&mut self) -> Result<(), InstallError> {
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
         let chains = self.chains();
-        let found = self.found_sets()?;
-        let had_traps = self.counted_rules()?.iter().any(|(chain, _)| chain == TRAP.as_bytes());
+        let flags = self.table_flags();
+        let replaced = self.table_to_change()?.filter(|table| table.differs(flags));
+        let mut found = self.found_sets()?;
         let incompatible = sets.iter().find(|set| found.get(set.name).is_some_and(|found| !found.is(set)));
         if let Some(set) = incompatible {
             return Err(InstallError::Incompatible { table: self.settings.table.clone(), set: set.name });
         }
         let is_new = |place: &Place| !found.contains_key(place.set());
         self.made = layout::places(self.settings.conntrack).filter(is_new).collect();
+        let carried = match replaced {
+            Some(_) => self.held_in(|place| found.contains_key(place.set()))?,
+            None => Vec::new(),
+        };
+        if replaced.is_some() {
+            found.clear();
+        }
+        let had_traps =
+            replaced.is_none() && self.counted_rules()?.iter().any(|(chain, _)| chain == TRAP.as_bytes());
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         let table = &self.settings.table;
-        transaction.push(Part::Table, NFT_MSG_NEWTABLE, NLM_F_CREATE, |m| message::table(m, table));
+        if replaced.is_some() {
+            transaction.push(Part::Table, NFT_MSG_DELTABLE, 0, |m| message::table(m, table));
+        }
+        transaction
+            .push(Part::Table, NFT_MSG_NEWTABLE, NLM_F_CREATE, |m| message::new_table(m, table, flags));
         for (id, set) in (1..).zip(&sets) {
             transaction.push(Part::Set(set.name), NFT_MSG_NEWSET, NLM_F_CREATE, |m| {
                 message::new_set(m, table, set, id)
@@ -225,7 +262,24 @@ impl Kernel {
                 what: what.to_string(),
                 error: io::Error::from_raw_os_error(refusal.errno()),
             }
-        })
+        })?;
+        self.carry_over(carried);
+        Ok(())
+    }
+
+    /// As [`Kernel::set_up`] with other settings, or with those it had if that fails. The table's name stays.
+    ///
+    /// # Errors
+    /// See [`Kernel::set_up`].
+    pub fn set_up_as(&mut self, settings: Settings) -> Result<(), InstallError> {
+        let sets = Sets::Own { conntrack: settings.conntrack };
+        let (old_settings, old_sets) =
+            (std::mem::replace(&mut self.settings, settings), std::mem::replace(&mut self.sets, sets));
+        let made = self.set_up();
+        if made.is_err() {
+            (self.settings, self.sets) = (old_settings, old_sets);
+        }
+        made
     }
 
     /// Deletes the table and with it everything that is held; of sets of the administrator's our elements. That there
@@ -237,6 +291,10 @@ impl Kernel {
         if !self.sets.are_own() {
             return self.withdraw();
         }
+        self.table_to_change().map_err(|error| match error {
+            InstallError::Ask(error) => error,
+            other => io::Error::other(other),
+        })?;
         let mut transaction = Transaction::begin(&mut self.connection, 1);
         let table = &self.settings.table;
         transaction.push(Part::Table, NFT_MSG_DELTABLE, 0, |m| message::table(m, table));

@@ -21,9 +21,17 @@ const COMMENT: usize = 128;
 /// The longest time the kernel takes (`nf_msecs_to_jiffies64` turns it into nanoseconds first).
 const LONGEST_MS: u128 = (u64::MAX / 1_000_000 - 1) as u128;
 
-/// `NFT_MSG_NEWTABLE` and `NFT_MSG_DELTABLE`.
+/// `NFT_MSG_DELTABLE`.
 pub(super) fn table(batch: &mut Batch, table: &str) {
     batch.text(NFTA_TABLE_NAME, table);
+}
+
+/// `NFT_MSG_NEWTABLE`. Without `flags` (`NFT_TABLE_F_…`) those of a table that exists stay as they are.
+pub(super) fn new_table(batch: &mut Batch, name: &str, flags: u32) {
+    table(batch, name);
+    if flags != 0 {
+        batch.be32(NFTA_TABLE_FLAGS, flags);
+    }
 }
 
 /// `NFT_MSG_NEWSET`. `id` is the set's number within the transaction, which the kernel wants from everybody.

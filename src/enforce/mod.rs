@@ -14,6 +14,7 @@ mod given;
 mod kernel;
 mod layout;
 mod message;
+mod owner;
 mod sets;
 mod socket;
 mod stretches;

@@ -1,4 +1,4 @@
-//! The conversation with nf_tables over one netlink socket.
+//! The conversation with nf_tables over netlink.
 
 use std::io;
 
@@ -19,14 +19,16 @@ const DATAGRAM: usize = 64 << 10;
 /// How often a dump is begun anew when the tables change under it.
 const DUMPS: usize = 16;
 
-/// A socket to nf_tables of the network namespace it was opened in.
+/// A socket to nf_tables of the network namespace it was opened in, and one for lists.
 pub(super) struct Connection {
+    /// All changes are made over this one, for as long as this is: a table may belong to it.
     socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
     room: usize,
     family: u8,
     rehearsing: bool,
+    lists: Lists,
 }
 
 impl Connection {
@@ -41,7 +43,8 @@ impl Connection {
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
         let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family, rehearsing: false })
+        let lists = Lists::open(family)?;
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family, rehearsing: false, lists })
     }
 
     /// From now on every transaction is made and none is sent: the kernel is asked, and never changed.
@@ -59,7 +62,7 @@ impl Connection {
         self.family
     }
 
-    /// What tells the changes made over this socket from those of others. Another one after a dump that failed.
+    /// What tells the changes made over this socket from those of others.
     pub(super) fn port(&self) -> u32 {
         self.socket.port()
     }
@@ -83,14 +86,46 @@ impl Connection {
 
     /// The next datagram that is waiting; `None` when there is none.
     pub(super) fn receive(&mut self) -> io::Result<Option<Messages<'_>>> {
-        loop {
-            match self.socket.receive(&mut self.buffer).map(<[u8]>::len) {
-                Ok(length) => return Ok(self.buffer.get(..length).map(Messages::new)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        receive(&self.socket, &mut self.buffer)
+    }
+
+    /// See [`Lists::dump`].
+    pub(super) fn dump<T>(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Batch),
+        read: impl FnMut(&Message<'_>, &mut Vec<T>),
+    ) -> io::Result<Vec<T>> {
+        self.lists.dump(kind, body, read)
+    }
+}
+
+fn receive<'a>(socket: &Socket, buffer: &'a mut [u8]) -> io::Result<Option<Messages<'a>>> {
+    loop {
+        match socket.receive(buffer).map(<[u8]>::len) {
+            Ok(length) => return Ok(buffer.get(..length).map(Messages::new)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// A socket to nf_tables that asks for lists and changes nothing. One with a list half read is opened anew, which the
+/// socket of a table's owner could not be: the table would be without an owner for a moment.
+pub(super) struct Lists {
+    socket: Socket,
+    buffer: Vec<u8>,
+    sequence: u32,
+    family: u8,
+}
+
+impl Lists {
+    /// Opens a socket in the calling thread's network namespace, for tables of `family` (`NFPROTO_…`).
+    pub(super) fn open(family: u8) -> io::Result<Self> {
+        let socket = Socket::open(Bus::Netfilter, 0)?;
+        socket.leave_out_requests()?;
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, family })
     }
 
     /// Asks for a list and gathers what `read` makes of each of its messages. Asks anew when the kernel says that the
@@ -109,7 +144,7 @@ impl Connection {
                 Ok(Dumped::Refused(errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
-                    *self = Self { rehearsing: self.rehearsing, ..Self::open(self.family)? };
+                    *self = Self::open(self.family)?;
                     return Err(error);
                 }
             }
@@ -123,14 +158,16 @@ impl Connection {
         body: impl Fn(&mut Batch),
         mut read: impl FnMut(&Message<'_>),
     ) -> io::Result<Dumped> {
-        let sequence = self.sequences(1);
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
         let mut request = Batch::default();
         let header = Header { kind: nft(kind), flags: NLM_F_REQUEST | NLM_F_DUMP, sequence };
         request.message(header, &nfgenmsg(self.family, 0), body);
-        self.send(&request)?;
+        self.socket.send(&request)?;
         let mut whole = true;
         loop {
-            let Some(messages) = self.receive()? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+            let messages = receive(&self.socket, &mut self.buffer)?;
+            let Some(messages) = messages else { return Err(io::ErrorKind::UnexpectedEof.into()) };
             for message in messages.filter(|message| message.sequence == sequence) {
                 whole &= message.flags & NLM_F_DUMP_INTR == 0;
                 if matches!(message.kind, NLMSG_DONE | NLMSG_ERROR) {

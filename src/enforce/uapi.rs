@@ -60,7 +60,16 @@ pub(super) const NFTA_GEN_PROC_NAME: u16 = 3;
 // enum nft_list_attributes, nft_table_attributes
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
 pub(super) const NFTA_TABLE_NAME: u16 = 1;
+pub(super) const NFTA_TABLE_FLAGS: u16 = 2;
 pub(super) const NFTA_TABLE_HANDLE: u16 = 4;
+/// The port of the socket that owns the table (Linux 5.12).
+pub(super) const NFTA_TABLE_OWNER: u16 = 7;
+
+// enum nft_table_flags
+/// Linux 5.12.
+pub(super) const NFT_TABLE_F_OWNER: u32 = 0x2;
+/// Linux 6.9.
+pub(super) const NFT_TABLE_F_PERSIST: u32 = 0x4;
 
 // enum nft_chain_attributes, nft_hook_attributes
 pub(super) const NFTA_CHAIN_TABLE: u16 = 1;

@@ -146,6 +146,7 @@ fn bans_of_nested_prefixes_stand_and_fall_each_by_itself() {
 fn kernel(size: u32) -> Kernel {
     let (services, protected) = (Vec::new(), Vec::new());
     Kernel::install(&Settings {
+        owner: false,
         table: "nfban".to_owned(),
         services,
         protected,

@@ -130,6 +130,7 @@ impl Wire {
 
 fn settings() -> Settings {
     Settings {
+        owner: false,
         table: "nfban".to_owned(),
         services: Vec::new(),
         protected: Vec::new(),

@@ -173,6 +173,9 @@ fn counts(status: &Status, screen: Screen) -> Table {
     let kernel = &status.kernel;
     row("kernel", {
         let mut parts = vec![kernel.table.as_deref().map_or("no table".into(), escape).into_owned()];
+        if kernel.owned {
+            parts.push("nobody else can change it".into());
+        }
         if kernel.reinstalled > 0 {
             parts.push(format!("put back {}", count(kernel.reinstalled, "time", "times")));
         }
@@ -383,6 +386,7 @@ mod tests {
             }),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
+                owned: false,
                 refused: 1,
                 last_error: Some("No space left on device".into()),
                 reinstalled: 2,
