@@ -36,7 +36,7 @@ const FIRST: usize = 4000;
 const LIMIT: Duration = Duration::from_secs(20);
 /// Between two flushes, and six times as long as it took to put all back: the daemon takes what follows faster for a
 /// loop, and waits.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_millis(800);
 
 /// `NFNL_SUBSYS_NFTABLES << 8`, `NFT_MSG_DELTABLE`, `NFT_MSG_GETCHAIN`, `NFT_MSG_GETSETELEM`; `NFNL_MSG_BATCH_BEGIN` and `_END`.
 const NFTABLES: u16 = 10 << 8;
@@ -165,6 +165,7 @@ fn measure_flushes(bans: usize, flushes: usize) {
     let home = Namespace::new();
     let daemon = Daemon::start(&home, "ban: {max: 200000}\n");
     fill(&home, &daemon, bans);
+    let cpu = daemon.cpu_time();
     let mut backs = home.enter(|| {
         let other = Socket::open(mnl::Bus::Netfilter, 0).unwrap();
         let mut probe = Probe::open();
@@ -180,6 +181,7 @@ fn measure_flushes(bans: usize, flushes: usize) {
             })
             .collect::<Vec<_>>()
     });
+    let cpu = (daemon.cpu_time() - cpu) / flushes as u32;
     let missing = flushes - backs.len();
     let mut column = |what: &str, of: fn(&Back) -> Duration| {
         backs.sort_unstable_by_key(of);
@@ -195,6 +197,7 @@ fn measure_flushes(bans: usize, flushes: usize) {
         column("newest 4000", |back| back.first);
     }
     column("all", |back| back.all);
+    println!("  {bans:>7} CPU time of the daemon's thread a flush: {} ms", ms(cpu));
 }
 
 /// From the start of the daemon until so many bans of an earlier run are back in a kernel that has lost them.

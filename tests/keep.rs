@@ -200,6 +200,34 @@ fn a_storm_of_flushes_meets_patience_and_one_alarm_and_loses_nothing() {
 }
 
 #[test]
+fn a_flush_while_many_bans_are_being_put_back_is_undone_as_well() {
+    const MANY: u32 = 8_000;
+    let home = Namespace::new();
+    let daemon = Daemon::start(&home, "");
+    let mut elements = String::from("add element inet nfban restrict4 {");
+    for number in 0..MANY {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number);
+        write!(elements, "{address} timeout 1h comment \"tcp-syn-scan\",").unwrap();
+    }
+    elements.push_str("}\n");
+    let file = daemon.setup().folder().join("many.nft");
+    fs::write(&file, elements).unwrap();
+    home.sh(&format!("nft -f {}", file.display()));
+    wait_until("they are taken in", || daemon.log().contains("taken in"));
+
+    // Later and later in what follows the first flush, and with changes elsewhere in between.
+    for pause in 0..6 {
+        let wait = "nft list tables; nft add table inet elsewhere;".repeat(pause);
+        home.sh(&format!("nft flush ruleset; {wait} nft flush ruleset"));
+        wait_until("all are back", || set(&home, "restrict4").len() == MANY as usize);
+        wait_until("and their rates", || set(&home, "restrict4_rate").len() == MANY as usize);
+    }
+    assert!(!daemon.log().contains("lifted"), "{}", daemon.log());
+    assert_eq!(daemon.status()["bans"]["restrict"], MANY);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
 fn more_changes_than_the_socket_holds_are_an_overrun_after_which_everything_is_looked_at() {
     let home = Namespace::new();
     let daemon = banning(&home);

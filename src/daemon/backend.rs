@@ -233,6 +233,20 @@ impl Backend {
         }
     }
 
+    /// Has `watch` hear nothing for a while.
+    pub(super) fn ignore(&mut self, watch: &mut Watch) {
+        if let Self::Kernel(this) = self {
+            // It only costs time to hear all.
+            let _ = this.kernel.ignore(watch);
+        }
+    }
+
+    /// Has `watch` hear again, if others did something meanwhile or in any case. Tells whether it missed something.
+    pub(super) fn heed(&mut self, watch: &mut Watch, in_any_case: bool) -> bool {
+        let Self::Kernel(this) = self else { return false };
+        (in_any_case || this.kernel.is_disturbed(watch)) && !this.kernel.heed(watch)
+    }
+
     fn enforcer(&mut self) -> &mut dyn Enforcer {
         match self {
             Self::Kernel(this) => &mut this.kernel,

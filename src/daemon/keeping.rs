@@ -64,6 +64,8 @@ pub(super) struct Keeping {
     restored: Duration,
     /// Whether it was told that the table cannot be set up.
     refused: bool,
+    /// Whether others went on changing nf_tables while all that was missing was put back: they are listened to.
+    disturbed: bool,
 }
 
 impl Keeping {
@@ -85,6 +87,7 @@ impl Keeping {
             quiet: now,
             restored: Duration::ZERO,
             refused: false,
+            disturbed: false,
         }
     }
 
@@ -300,16 +303,40 @@ impl Daemon {
             self.keeping.repair_at = Some(now.boot + REFUSED);
             return false;
         }
+        self.close_ears();
         let half = if self.keeping.lost.is_empty() { Half::Limits } else { Half::Drops };
         let Keeping { lost, unlimited, .. } = &mut self.keeping;
         let missing = if half == Half::Drops { lost } else { unlimited };
         let mut part = missing.split_off(missing.len().saturating_sub(PART));
         part.reverse();
         self.put_back(&part, half);
+        self.open_ears();
         if self.keeping.is_whole() {
             self.repaired();
         }
         true
+    }
+
+    /// Before more than a part is put back: nothing of that is to be told to us.
+    fn close_ears(&mut self) {
+        let Keeping { watch, lost, unlimited, disturbed, .. } = &mut self.keeping;
+        if let Some(watch) = watch
+            && !*disturbed
+            && lost.len() + unlimited.len() > PART
+        {
+            self.backend.ignore(watch);
+        }
+    }
+
+    /// Once all is put back, or others did something meanwhile: what that was is not known, so all is looked at.
+    fn open_ears(&mut self) {
+        let whole = self.keeping.is_whole();
+        let Some(watch) = &mut self.keeping.watch else { return };
+        if self.backend.heed(watch, whole) {
+            self.keeping.disturbed = true;
+            self.keeping.frame = true;
+            self.keeping.unknown = Place::all().collect();
+        }
     }
 
     fn put_back(&mut self, part: &[IpNet], half: Half) {
@@ -386,6 +413,6 @@ impl Daemon {
         if std::mem::take(&mut keeping.removed) {
             keeping.patience.done(now);
         }
-        (keeping.repair_at, keeping.ask, keeping.put_back) = (None, false, 0);
+        (keeping.repair_at, keeping.ask, keeping.put_back, keeping.disturbed) = (None, false, 0, false);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Connection {
     family: u8,
     rehearsing: bool,
     lists: Lists,
+    /// How many transactions the kernel has committed over this connection, modulo 2³².
+    commits: u32,
 }
 
 impl Connection {
@@ -44,7 +46,8 @@ impl Connection {
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER))?;
         let room = sockopt::socket_send_buffer_size(&socket)?.min(BUFFER);
         let lists = Lists::open(family)?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, room, family, rehearsing: false, lists })
+        let buffer = vec![0; DATAGRAM];
+        Ok(Self { socket, buffer, sequence: 0, room, family, rehearsing: false, lists, commits: 0 })
     }
 
     /// From now on every transaction is made and none is sent: the kernel is asked, and never changed.
@@ -70,6 +73,30 @@ impl Connection {
     /// How many octets one transaction may have.
     pub(super) const fn room(&self) -> usize {
         self.room
+    }
+
+    /// Notes that the kernel has committed a transaction.
+    pub(super) const fn committed(&mut self) {
+        self.commits = self.commits.wrapping_add(1);
+    }
+
+    /// How many commits there were in nf_tables without those of this connection, modulo 2³²: unchanged as long as nobody
+    /// else changes anything, but for one commit in 2³² (the kernel's counter skips zero).
+    pub(super) fn foreign_commits(&mut self) -> io::Result<u32> {
+        let sequence = self.sequences(1);
+        let mut question = Batch::default();
+        let header = Header { kind: nft(NFT_MSG_GETGEN), flags: NLM_F_REQUEST, sequence };
+        question.message(header, &nfgenmsg(0, 0), |_| ());
+        self.send(&question)?;
+        while let Some(messages) = self.receive()? {
+            for message in messages.filter(|message| message.sequence == sequence) {
+                let id = message.attributes(4).find(|attribute| attribute.kind == NFTA_GEN_ID);
+                if let Some(all) = id.and_then(|id| id.be32()) {
+                    return Ok(all.wrapping_sub(self.commits));
+                }
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Takes `count` sequence numbers and gives the first.

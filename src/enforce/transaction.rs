@@ -87,7 +87,11 @@ impl<T: Copy> Transaction<T> {
         for _ in 0..TRIES {
             match self.attempt(connection) {
                 Err(Refusal::Whole(again)) if is_transient(again) => errno = again,
-                settled => return settled,
+                Ok(()) => {
+                    connection.committed();
+                    return Ok(());
+                }
+                refused => return refused,
             }
         }
         Err(Refusal::Whole(errno))

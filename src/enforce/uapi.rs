@@ -39,6 +39,7 @@ pub(super) const NFT_MSG_NEWSETELEM: u16 = 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = 13;
 pub(super) const NFT_MSG_DELSETELEM: u16 = 14;
 pub(super) const NFT_MSG_NEWGEN: u16 = 15;
+pub(super) const NFT_MSG_GETGEN: u16 = 16;
 // What `nft destroy` sends is told under numbers of its own (Linux 6.3).
 pub(super) const NFT_MSG_DESTROYTABLE: u16 = 26;
 pub(super) const NFT_MSG_DESTROYCHAIN: u16 = 27;
@@ -54,6 +55,7 @@ pub(super) const NFT_REG_1: u32 = 1;
 pub(super) const NFT_REG32_01: u32 = 9;
 
 // enum nft_gen_attributes
+pub(super) const NFTA_GEN_ID: u16 = 1;
 pub(super) const NFTA_GEN_PROC_PID: u16 = 2;
 pub(super) const NFTA_GEN_PROC_NAME: u16 = 3;
 

@@ -68,6 +68,8 @@ pub struct Watch {
     own_port: u32,
     /// What was told of a transaction whose end was not.
     begun: Interference,
+    /// While nothing is heard: the commits of others before that.
+    deaf_since: Option<u32>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -97,7 +99,28 @@ impl Watch {
             sets: sets.clone(),
             own_port,
             begun: Interference::default(),
+            deaf_since: None,
         })
+    }
+
+    /// Hears nothing from now on, when others had made `commits`.
+    pub(super) fn close_ears(&mut self, commits: u32) -> io::Result<()> {
+        self.socket.hear(0)?;
+        self.deaf_since.get_or_insert(commits);
+        Ok(())
+    }
+
+    /// Hears again. What was missed shows in how many commits others have made from then on.
+    pub(super) fn open_ears(&mut self) -> io::Result<Option<u32>> {
+        if self.deaf_since.is_some() {
+            self.socket.hear(NFTABLES_GROUP)?;
+        }
+        Ok(self.deaf_since.take())
+    }
+
+    /// The commits of others before nothing was heard any more; none while something is.
+    pub(super) const fn deaf_since(&self) -> Option<u32> {
+        self.deaf_since
     }
 
     /// Reads what waits, without blocking, but for what `own_port` did.

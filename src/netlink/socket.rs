@@ -68,6 +68,15 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Hears of the groups whose bits are set in `groups`, and of no others any more.
+    ///
+    /// # Errors
+    /// As bind(2) of man 7 netlink.
+    pub fn hear(&self, groups: u32) -> io::Result<()> {
+        // A socket that is bound keeps its port (`netlink_bind`).
+        self.0.bind(groups, self.port().cast_signed())
+    }
+
     /// Asks for error messages without the request they answer, which can be as large as a transaction.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -179,6 +180,13 @@ impl Daemon {
     /// How many packets it has received.
     pub fn packets(&self) -> u64 {
         self.status()["packets"].as_u64().unwrap()
+    }
+
+    /// The CPU time that its loop, which is its first thread, has taken.
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/schedstat", self.child.id());
+        let schedstat = std::fs::read_to_string(path).unwrap();
+        Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
     }
 
     /// Sends it a signal.

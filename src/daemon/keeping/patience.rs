@@ -11,8 +11,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// In a row is what follows within this time, or within [`SHARE`] times what putting back took.
 const IN_A_ROW: Duration = Duration::from_millis(500);
-/// So putting back takes a fifth of the time at most before it begins to wait.
-const SHARE: u32 = 4;
+/// So putting back takes a third of the time at most before it begins to wait.
+const SHARE: u32 = 2;
 /// So often within [`ALARM_WITHIN`] is an alarm; the next one comes when there was none in that time.
 const ALARM_AFTER: usize = 10;
 const ALARM_WITHIN: Duration = Duration::from_secs(60);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn where_putting_back_takes_long_a_slower_loop_waits_too() {
-        let (waits, _) = removals(20, Duration::from_secs(2), Duration::from_millis(700));
+        let (waits, _) = removals(20, Duration::from_secs(1), Duration::from_millis(700));
         assert!(!waits[19].is_zero());
     }
 }
