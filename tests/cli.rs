@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use nfban::control::archive::Archive;
 use nfban::control::listener::Listener;
 use nfban::control::protocol::{Address, BanRow, Refusal, Reply, Request};
 use nfban::control::server::{Limits, Server};
@@ -62,7 +63,8 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
         let limits = Limits { patience: Duration::from_secs(60), ..Limits::default() };
-        let (server, inbox) = Server::start(Listener::bind(&socket, None).unwrap(), limits).unwrap();
+        let (server, inbox) =
+            Server::start(Listener::bind(&socket, None).unwrap(), limits, Archive::default()).unwrap();
         std::thread::spawn(move || {
             let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
             while poll(&mut [PollFd::new(&inbox, PollFlags::IN)], Some(&limit)) == Ok(1) {

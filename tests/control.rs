@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use nfban::control::archive::Archive;
 use nfban::control::client::{AskError, ask};
 use nfban::control::inbox::{Inbox, Responder};
 use nfban::control::listener::Listener;
@@ -31,7 +32,7 @@ fn start(limits: Limits, group: Option<u32>) -> Running {
     let socket = folder.path().join("control.sock");
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let listener = Listener::bind(&socket, group).unwrap();
-    let (server, inbox) = Server::start(listener, limits).unwrap();
+    let (server, inbox) = Server::start(listener, limits, Archive::default()).unwrap();
     Running { _server: server, inbox: Some(inbox), socket, _folder: folder }
 }
 

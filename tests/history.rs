@@ -76,6 +76,31 @@ fn an_incident_outlives_a_kill_and_is_closed_with_its_last_known_totals() {
     let closed = "SELECT count(*) FROM incident WHERE ended_us = last_us AND interrupted = 1 \
                   AND record ->> 'packets' = 12 AND record ->> 'distinct_ports' = 12";
     assert_eq!(number(daemon.setup(), closed), 1);
+    let incidents = daemon.ask("incidents --json --since 1h").lines();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let incident = &incidents[0];
+    assert_eq!(incident["type"], "incident");
+    assert_eq!(incident["source"], STRANGER);
+    assert_eq!((&incident["packets"], &incident["port_ranges"]), (&12.into(), &"20000-20011".into()));
+    assert_eq!(incident["ended"], incident["last_seen"]);
+    assert_eq!((&incident["interrupted"], &incident["origin"]), (&true.into(), &"local".into()));
+    assert_eq!(incident["bans"][0]["action"], "restrict");
+    assert_eq!(incident["bans"][0]["target"], STRANGER);
+    for (filters, found) in [
+        ("--rule udp-scan --source 203.0.113.0/24 --port 20003", true),
+        ("--rule tcp-syn-scan", false),
+        ("--source 203.0.113.8", false),
+        ("--port 20012", false),
+        ("--until 1h", false),
+        ("--limit 0", false),
+    ] {
+        let answer = daemon.ask(&format!("incidents --json {filters}"));
+        assert_eq!(answer.lines().len(), usize::from(found), "{filters}");
+    }
+    let table = daemon.ask("incidents");
+    assert!(table.out.contains("udp-scan  203.0.113.7       12  20000-20011  restrict 10m"), "{table:?}");
+    let nothing = daemon.ask("incidents --port 1");
+    assert_eq!((nothing.exit, nothing.out.as_str()), (Some(0), "no incidents\n"));
     daemon.stop(Signal::TERM);
 }
 

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod exit;
 mod flush;
 mod import;
+mod incidents;
 mod reload;
 pub mod replay;
 mod ruleset;
@@ -80,6 +81,7 @@ pub enum Command {
     Demo(demo::Arguments),
     Status(status::Arguments),
     Bans(bans::Arguments),
+    Incidents(incidents::Arguments),
     Ban(ban::Arguments),
     Unban(unban::Arguments),
     Flush(flush::Arguments),
@@ -160,6 +162,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments, session),
             Self::Status(arguments) => status::run(arguments, session),
             Self::Bans(arguments) => bans::run(arguments, session),
+            Self::Incidents(arguments) => incidents::run(arguments, session),
             Self::Ban(arguments) => ban::run(arguments, session),
             Self::Unban(arguments) => unban::run(arguments, session),
             Self::Flush(arguments) => flush::run(arguments, session),

@@ -5,6 +5,7 @@
 //! engine, and a client that is slow, greedy or gone costs the engine nothing. Who is on the other end the kernel says
 //! ([`peer`]); what they may do follows from that alone.
 
+pub mod archive;
 pub mod client;
 pub mod inbox;
 pub mod listener;

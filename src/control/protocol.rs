@@ -12,6 +12,7 @@ use crate::event::IncidentId;
 use crate::packet::Verdict;
 use crate::report::json::{Alarm, Incident};
 use crate::report::target::Target;
+use crate::store::reader::{Past, Sought};
 use crate::time::Wall;
 
 /// What a client asks for.
@@ -26,6 +27,8 @@ pub enum Request {
     },
     /// All bans: answered by [`Reply::Bans`].
     Bans,
+    /// Incidents that are remembered: answered by [`Reply::Incidents`].
+    Incidents(Sought),
     /// Ban by hand: answered by [`Reply::Banned`], or refused for what is protected.
     Ban {
         /// Whom.
@@ -54,7 +57,7 @@ impl Request {
     #[must_use]
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Status { .. } | Self::Bans => false,
+            Self::Status { .. } | Self::Bans | Self::Incidents(_) => false,
             Self::Ban { .. } | Self::Unban { .. } | Self::UnbanAll | Self::Reload => true,
         }
     }
@@ -72,6 +75,13 @@ pub enum Reply {
     Bans {
         /// The bans.
         bans: Vec<BanRow>,
+    },
+    /// A part of the incidents that were asked for, the newest first. It may be empty and yet not the last.
+    Incidents {
+        /// Incidents.
+        incidents: Vec<Past>,
+        /// What to ask with as [`Sought::before`] for the next part; none where this is the last.
+        next: Option<i64>,
     },
     /// The ban as it stands in the kernel now.
     Banned {
@@ -348,6 +358,10 @@ mod tests {
                 r#"{"request":"ban","target":"192.0.2.0/24","timeout_s":3600,"reason":"noisy"}"#,
             ),
             (Request::Unban { target }, r#"{"request":"unban","target":"192.0.2.0/24"}"#),
+            (
+                Request::Incidents(Sought { port: Some(22), ..Sought::default() }),
+                r#"{"request":"incidents","since":null,"until":null,"rule":null,"source":null,"port":22,"before":null,"most":null}"#,
+            ),
             (Request::UnbanAll, r#"{"request":"unban-all"}"#),
             (Request::Reload, r#"{"request":"reload"}"#),
         ] {

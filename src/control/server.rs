@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::geteuid;
 
+use super::archive::Archive;
 use super::inbox::{Answer, Inbox, Pending, Responder, Wake};
 use super::listener::Listener;
 use super::peer::{Peer, Rights};
@@ -54,11 +55,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving. Requests come out of the [`Inbox`].
+    /// Starts serving. Requests come out of the [`Inbox`], but for those about the past, which `archive` answers.
     ///
     /// # Errors
     /// Where no thread or descriptor is to be had.
-    pub fn start(listener: Listener, limits: Limits) -> io::Result<(Self, Inbox)> {
+    pub fn start(listener: Listener, limits: Limits, archive: Archive) -> io::Result<(Self, Inbox)> {
         // Clients that hang up leave their request behind, so their number alone would not bound the queue.
         let (requests, waiting) = sync_channel(limits.clients);
         let (answers, answered) = channel();
@@ -68,6 +69,7 @@ impl Server {
         let desk = Desk {
             listener,
             limits,
+            archive,
             own_uid: geteuid().as_raw(),
             requests,
             engine: inbox.wake.clone(),
@@ -99,6 +101,7 @@ impl Drop for Server {
 struct Desk {
     listener: Listener,
     limits: Limits,
+    archive: Archive,
     own_uid: u32,
     requests: SyncSender<Pending>,
     engine: Wake,
@@ -253,6 +256,9 @@ impl Desk {
         if request.changes() && client.rights < Rights::Change {
             let message = "only root may change anything; try sudo";
             return client.answer(&Reply::refused(Refusal::NoPermission, message), patience);
+        }
+        if let Some(reply) = self.archive.answer(&request) {
+            return client.answer(&reply, patience);
         }
         client.stage = Stage::Waiting;
         client.deadline = Instant::now() + patience;

@@ -42,6 +42,11 @@ pub(super) fn directory(options: &Options, of_service: Option<std::ffi::OsString
     })
 }
 
+/// The state database.
+pub(super) fn file(options: &Options) -> PathBuf {
+    directory(options, std::env::var_os("STATE_DIRECTORY")).join(store::FILE)
+}
+
 impl Memory {
     /// Opens the state database and gives `engine` back what an earlier process counted; none where that cannot be, and
     /// none in a dry run, which neither reads nor writes it: another daemon may run beside it, and it is that one's.

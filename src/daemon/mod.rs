@@ -22,7 +22,7 @@ mod texts;
 mod trap;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,7 +39,8 @@ use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
 use crate::config::rules::Rules;
-use crate::config::{Config, Mode, Problems, Trust};
+use crate::config::{Config, Control, Mode, Problems, Trust};
+use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
 use crate::control::server::{Limits, Server};
@@ -187,7 +188,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let loaded =
         load(&options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
     // The socket first: a second daemon on it must not touch the kernel.
-    let (_server, inbox) = serve(&loaded.config.control.socket, &loaded.config.control.group)?;
+    let (_server, inbox) = serve(&options, &loaded.config.control)?;
     let mut daemon = Daemon::start(options, loaded, inbox)?;
     daemon.announce();
     daemon.carry_out();
@@ -230,7 +231,8 @@ pub fn flush(options: &Options) -> Result<(), StartError> {
     backend::flush(&loaded.config)
 }
 
-fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {
+fn serve(options: &Options, control: &Control) -> Result<(Server, Inbox), StartError> {
+    let Control { socket, group } = control;
     let what = || format!("open the control socket {}", socket.display());
     // The group may not exist where nfban runs without its package; then the socket keeps the process's own group.
     let gid = crate::host::group_id(group);
@@ -240,7 +242,8 @@ fn serve(socket: &Path, group: &str) -> Result<(Server, Inbox), StartError> {
         }
         _ => StartError::needs(what(), error),
     })?;
-    Server::start(listener, Limits::default()).map_err(|error| StartError::needs(what(), error))
+    let archive = Archive((!options.dry_run).then(|| memory::file(options)));
+    Server::start(listener, Limits::default(), archive).map_err(|error| StartError::needs(what(), error))
 }
 
 /// Tells the service manager, where there is one.

@@ -9,6 +9,7 @@
 pub mod bans;
 pub mod history;
 pub mod keeper;
+pub mod reader;
 mod sightings;
 #[cfg(test)]
 mod tests;

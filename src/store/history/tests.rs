@@ -6,6 +6,7 @@ use super::*;
 use crate::decide::Measure;
 use crate::event::{Event, Incident};
 use crate::report::text::tests::{examples, stamp};
+use crate::store::reader::{Reader, Sought};
 use crate::store::tests::Folder;
 
 /// The example incident as the numbered one of its source.
@@ -154,4 +155,119 @@ fn what_is_too_old_goes_and_what_is_open_stays() {
     assert_eq!(rows(&store, "SELECT incident FROM packet"), "-4");
     store.add(&tidy(false)).unwrap();
     assert_eq!(rows(&store, "SELECT count(*) FROM packet"), "0");
+}
+
+/// What is found of 1,200 incidents with different sources, rules and ports.
+fn found(store: &Store, sought: &Sought) -> Vec<u64> {
+    let reader = Reader::open(&store.path).unwrap();
+    let (mut found, mut sought) = (Vec::new(), sought.clone());
+    loop {
+        let page = reader.incidents(&sought).unwrap();
+        assert!(page.incidents.len() <= 500);
+        found.extend(page.incidents.iter().map(|past| u64::MAX - past.incident.id.0));
+        sought.before = page.next;
+        if page.next.is_none() {
+            return found;
+        }
+    }
+}
+
+fn varied() -> (Folder, Store) {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let told = |number: u64| {
+        let at = |seconds: u64| stamp(seconds * 1_000_000);
+        let incident = Incident {
+            rule: if number.is_multiple_of(3) { "udp-scan" } else { "tcp-syn-scan" }.to_owned(),
+            source: match number % 4 {
+                0 => format!("2001:db8:{number:x}::/64"),
+                1 => "10.0.0.0/24".to_owned(),
+                _ => format!("10.0.{}.{}/32", number / 256, number % 256),
+            }
+            .parse()
+            .unwrap(),
+            first_seen: at(number),
+            last_seen: at(number + 10),
+            port_ranges: vec![22..=22, u16::try_from(number).unwrap() + 1000..=2000],
+            ..incident(number)
+        };
+        Told { incident, ended: None }
+    };
+    store.add(&incidents((0..900).map(told).collect())).unwrap();
+    (folder, store)
+}
+
+#[test]
+fn incidents_are_found_by_time_rule_source_and_port_the_newest_first_and_page_by_page() {
+    let (_folder, store) = varied();
+    let any = Sought::default();
+    assert_eq!(found(&store, &any), (0..900).rev().collect::<Vec<_>>());
+    let since = Some(stamp(100_000_000).into());
+    let until = Some(stamp(200_000_000).into());
+    // Whatever went on at any time between.
+    assert_eq!(found(&store, &Sought { since, until, ..any.clone() }), (90..=200).rev().collect::<Vec<_>>());
+    let rule = Some("udp-scan".to_owned());
+    assert_eq!(found(&store, &Sought { rule, ..any.clone() }).len(), 300);
+    let of = |source: &str| {
+        let sought = Sought { source: Some(source.parse().unwrap()), ..Sought::default() };
+        let mut found = found(&store, &sought);
+        found.retain(|number| number % 4 != 1);
+        found
+    };
+    assert_eq!(of("10.0.1.2"), [258]);
+    assert_eq!(of("2001:db8:8::1"), [8]);
+    assert_eq!(of("10.0.0.0/29"), [7, 6, 3, 2]);
+    assert_eq!(of("192.0.2.7"), [0_u64; 0]);
+    // A prefix that holds the address is its own incident too.
+    let sought = Sought { source: Some("10.0.0.2".parse().unwrap()), ..any.clone() };
+    assert_eq!(found(&store, &sought).len(), 1 + 225);
+    assert_eq!(found(&store, &Sought { port: Some(22), ..any.clone() }).len(), 900);
+    assert_eq!(found(&store, &Sought { port: Some(1004), ..any.clone() }), [4, 3, 2, 1, 0]);
+    let page = Reader::open(&store.path).unwrap().incidents(&Sought { most: Some(3), ..any }).unwrap();
+    assert_eq!((page.incidents.len(), page.next), (3, Some(898)));
+}
+
+#[test]
+fn a_page_is_bounded_in_octets_and_what_makes_no_sense_is_left_out() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let long = |number| {
+        let rule = "r".repeat(10_000);
+        Told { incident: Incident { rule, ..incident(number) }, ended: None }
+    };
+    store.add(&incidents((0..100).map(long).collect())).unwrap();
+    let page = Reader::open(&store.path).unwrap().incidents(&Sought::default()).unwrap();
+    assert!(page.incidents.len() < 30 && page.next.is_some(), "{}", page.incidents.len());
+    assert_eq!(found(&store, &Sought::default()).len(), 100);
+    store.connection.execute("UPDATE incident SET record = 'x' WHERE number = 100", []).unwrap();
+    assert_eq!(found(&store, &Sought::default()).len(), 99);
+}
+
+#[test]
+fn an_incident_is_read_with_what_was_done_and_its_packets() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let Some(Event::Ban(ban)) = examples().into_iter().nth(1) else { unreachable!() };
+    let ban = event::Ban { incident: Some(incident(1).id), ..ban };
+    let packet = |n, record: &str| Packet {
+        incident: incident(1).id,
+        n,
+        time: stamp(0).into(),
+        record: record.to_owned(),
+    };
+    store
+        .add(&Happened {
+            incidents: vec![open(1)],
+            packets: vec![packet(1, "{\"dport\":23}"), packet(0, "{\"dport\":22}")],
+            deeds: vec![Deed::Began { ban, enforced: true }],
+            tidy: None,
+        })
+        .unwrap();
+    let reader = Reader::open(&store.path).unwrap();
+    let page = reader.incidents(&Sought::default()).unwrap();
+    let [past] = &page.incidents[..] else { panic!("{page:?}") };
+    assert_eq!((past.ended, past.interrupted, &*past.origin), (None, false, "local"));
+    let [done] = &past.bans[..] else { panic!("{past:?}") };
+    assert_eq!((done.timeout_s, done.action.as_str(), done.enforced), (Some(600), "restrict", true));
+    assert_eq!(reader.packets(incident(1).id).unwrap(), ["{\"dport\":22}", "{\"dport\":23}"]);
 }

@@ -1,0 +1,261 @@
+//! `nfban incidents`: the history.
+
+mod when;
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use self::when::When;
+use super::Session;
+use super::exit::{Exit, Failure};
+use crate::control::protocol::{Reply, Request};
+use crate::report::escape::escape;
+use crate::report::json;
+use crate::report::screen::Screen;
+use crate::report::table::{Align, Table};
+use crate::report::target::Target;
+use crate::report::text::count;
+use crate::store::reader::{Past, PastBan, Sought};
+use crate::time::{Wall, format_duration};
+
+/// Incidents in a table for people, unless said otherwise.
+const SHOWN: u32 = 50;
+
+/// How many ranges of ports a row shows before it says `…`.
+const PORTS: usize = 6;
+
+/// Show what happened: incidents, from the latest back, with what was done about them
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Since then: how long ago (90s, 12h, 7d), or a time in UTC (2026-01-02, 2026-01-02T03:04)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<When>,
+    /// Until then, likewise
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<When>,
+    /// Of this rule, such as tcp-syn-scan
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
+    /// From this source, or one within the prefix
+    #[arg(long, value_name = "ADDR|PREFIX")]
+    pub source: Option<Target>,
+    /// That probed this port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// At most so many [default: 50 in the table, all in JSON]
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+    let now = now();
+    if arguments.json {
+        let most = arguments.limit.unwrap_or(u32::MAX);
+        // A page at a time: there may be 100,000.
+        let mut pages = Pages::new(arguments, most, now);
+        while let Some(page) = pages.next(session)? {
+            session.show(|mut out, _| {
+                page.iter().try_for_each(|past| json::write_line(&mut out, &Line::Incident(past)))
+            })?;
+        }
+        return Ok(Exit::Done);
+    }
+    let most = arguments.limit.unwrap_or(SHOWN);
+    let mut pages = Pages::new(arguments, most, now);
+    let mut incidents = Vec::new();
+    while let Some(page) = pages.next(session)? {
+        incidents.extend(page);
+    }
+    let more = pages.has_more;
+    session.show(|out, screen| {
+        if incidents.is_empty() {
+            return writeln!(out, "no incidents");
+        }
+        table(&incidents, screen, out)?;
+        if more {
+            let shown = count(u64::from(most), "incident", "incidents");
+            writeln!(out, "the latest {shown}; more with --limit, --since, --until")?;
+        }
+        Ok(())
+    })
+}
+
+fn now() -> Wall {
+    // A clock before 1970 is no reason to fail.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The incidents of a question, as the daemon gives them out.
+struct Pages {
+    sought: Sought,
+    left: u32,
+    is_over: bool,
+    /// Whether there was more than was wanted.
+    has_more: bool,
+}
+
+impl Pages {
+    fn new(arguments: &Arguments, most: u32, now: Wall) -> Self {
+        let sought = Sought {
+            since: arguments.since.map(|when| when.at(now)),
+            until: arguments.until.map(|when| when.at(now)),
+            rule: arguments.rule.clone(),
+            source: arguments.source,
+            port: arguments.port,
+            before: None,
+            most: None,
+        };
+        Self { sought, left: most, is_over: most == 0, has_more: false }
+    }
+
+    fn next(&mut self, session: &Session) -> Result<Option<Vec<Past>>, Failure> {
+        if self.is_over {
+            return Ok(None);
+        }
+        self.sought.most = Some(self.left);
+        let reply = session.ask(&Request::Incidents(self.sought.clone()))?;
+        let Reply::Incidents { incidents, next } = reply else { return Err(Failure::off_topic()) };
+        self.left = self.left.saturating_sub(u32::try_from(incidents.len()).unwrap_or(u32::MAX));
+        // A daemon that gives the same page again and again must not keep us for ever.
+        let goes_on = next.filter(|next| self.sought.before.is_none_or(|before| *next < before));
+        self.sought.before = goes_on;
+        self.has_more = self.left == 0 && goes_on.is_some();
+        self.is_over = self.left == 0 || goes_on.is_none();
+        Ok(Some(incidents))
+    }
+}
+
+/// The objects of `incidents --json`: those of the `incident` event with its end and what was done.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Line<'a> {
+    Incident(&'a Past),
+}
+
+fn table(incidents: &[Past], screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    use Align::{Left, Right};
+    let columns = [
+        ("SINCE (UTC)", Left),
+        ("LASTED", Right),
+        ("RULE", Left),
+        ("SOURCE", Left),
+        ("PACKETS", Right),
+        ("PORTS", Left),
+        ("DONE", Left),
+    ];
+    let mut table = Table::new(&columns, screen);
+    for past in incidents {
+        let incident = &past.incident;
+        table.row([
+            incident.first_seen.timestamp().strftime("%Y-%m-%d %H:%M").to_string(),
+            lasted(past),
+            escape(&incident.rule).into_owned(),
+            incident.source.to_string(),
+            incident.packets.to_string(),
+            incident.port_ranges.describe(incident.distinct_ports, PORTS),
+            done(&past.bans),
+        ]);
+    }
+    table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+fn lasted(past: &Past) -> String {
+    let lasted = format_duration(past.incident.duration_s.0);
+    match (past.ended, past.interrupted) {
+        (None, _) => "open".to_owned(),
+        (Some(_), false) => lasted,
+        // Nobody watched its end.
+        (Some(_), true) => format!("{lasted}+"),
+    }
+}
+
+/// `restrict 10m`: what was done first, and how many more there were.
+fn done(bans: &[PastBan]) -> String {
+    let Some(first) = bans.first() else { return String::new() };
+    let would = if first.enforced { "" } else { "would " };
+    let timeout =
+        first.timeout_s.map(|seconds| format!(" {}", format_duration(Duration::from_secs(seconds))));
+    let more = match bans.len() {
+        1 => String::new(),
+        many => format!(", {} more", many - 1),
+    };
+    format!("{would}{}{}{more}", escape(&first.action), timeout.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::report::text::tests::{examples, stamp};
+
+    fn past(rule: &str, ended: bool, interrupted: bool) -> Past {
+        let Some(Event::Incident(incident)) = examples().into_iter().next() else { unreachable!() };
+        let incident = json::Incident { rule: rule.to_owned(), ..json::Incident::from(&*incident) };
+        let ban = PastBan {
+            time: stamp(0).into(),
+            target: incident.source,
+            action: "restrict".to_owned(),
+            timeout_s: Some(600),
+            ended: None,
+            reason: None,
+            enforced: true,
+        };
+        Past {
+            incident,
+            ended: ended.then(|| stamp(9_000_000).into()),
+            interrupted,
+            origin: "local".to_owned(),
+            bans: if ended { vec![ban; 2] } else { Vec::new() },
+        }
+    }
+
+    fn shown(incidents: &[Past], width: Option<u16>) -> String {
+        let mut out = Vec::new();
+        table(incidents, Screen { width, ..Screen::default() }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_tells_when_how_long_what_who_and_what_was_done() {
+        let incidents = [
+            past("tcp-syn-scan", false, false),
+            past("tcp-syn-scan", true, false),
+            past("my\x1b[2Jrule", true, true),
+        ];
+        assert_eq!(
+            shown(&incidents, None),
+            "\
+SINCE (UTC)       LASTED  RULE             SOURCE     PACKETS  PORTS            DONE
+2026-01-02 03:04    open  tcp-syn-scan     192.0.2.7       12  22, 23, 80-82 …
+2026-01-02 03:04      3s  tcp-syn-scan     192.0.2.7       12  22, 23, 80-82 …  restrict 10m, 1 more
+2026-01-02 03:04     3s+  my\\u{1b}[2Jrule  192.0.2.7       12  22, 23, 80-82 …  restrict 10m, 1 more
+"
+        );
+        for line in shown(&incidents, Some(80)).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_an_incident_with_its_end_and_what_was_done() {
+        let mut out = Vec::new();
+        json::write_line(&mut out, &Line::Incident(&past("udp-scan", true, true))).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        assert!(
+            line.starts_with(r#"{"type":"incident","id":"00c0ffee00000001","rule":"udp-scan""#),
+            "{line}"
+        );
+        assert!(
+            line.contains(r#""tool":null,"ended":"2026-01-02T03:04:14.000006Z","interrupted":true,"origin":"local","bans":[{"time":"#),
+            "{line}"
+        );
+        let read: Past = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, past("udp-scan", true, true));
+    }
+}
