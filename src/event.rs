@@ -1,5 +1,7 @@
 //! What happened, as told to people and programs: the records behind every log line and JSON object.
 
+pub mod firing;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

@@ -31,6 +31,22 @@ pub mod protocol {
     pub const fn has_ports(protocol: u8) -> bool {
         matches!(protocol, TCP | UDP | UDPLITE)
     }
+
+    /// The name `/etc/protocols` has for a protocol, or its number.
+    #[must_use]
+    pub fn name(protocol: u8) -> String {
+        match protocol {
+            ICMP => "icmp",
+            IGMP => "igmp",
+            TCP => "tcp",
+            UDP => "udp",
+            ICMPV6 => "icmpv6",
+            SCTP => "sctp",
+            UDPLITE => "udplite",
+            other => return other.to_string(),
+        }
+        .to_owned()
+    }
 }
 
 /// The decoded headers of one IPv4 or IPv6 packet.

@@ -112,14 +112,19 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// What is asked for on `evidence`, where `rule` is the rule's own response.
+    #[must_use]
+    pub fn response(&self, evidence: Evidence, rule: Option<Response>) -> Response {
+        rule.unwrap_or(match evidence {
+            Evidence::Spoofable => self.spoofable,
+            Evidence::Validated => self.validated,
+        })
+    }
+
     /// What is to be done on `evidence`, where `rule` is the rule's own response.
     #[must_use]
     pub fn measure(&self, evidence: Evidence, rule: Option<Response>) -> Option<Measure> {
-        let response = rule.unwrap_or(match evidence {
-            Evidence::Spoofable => self.spoofable,
-            Evidence::Validated => self.validated,
-        });
-        match response {
+        match self.response(evidence, rule) {
             Response::Ban => Some(Measure::Ban),
             Response::Restrict => self.restrict_available.then_some(Measure::Restrict),
             Response::Log => None,

@@ -14,8 +14,9 @@ use super::key::SourceKey;
 use super::probe::{Probe, Sighting, nanoseconds};
 use super::tool::Signature;
 use crate::decide::{Evidence, Response};
+use crate::event::firing::Firing;
 use crate::event::{self, IncidentId};
-use crate::packet::protocol::has_ports;
+use crate::packet::protocol::{self, has_ports};
 use crate::time::Stamp;
 
 /// How many ports, runs of ports, source ports and destinations an incident lists.
@@ -212,9 +213,14 @@ impl Open {
     }
 
     /// What it is answered on, against `targets`; cheap, unlike [`Self::record`].
-    pub(super) fn grounds(&self, respond: Option<Response>, targets: Vec<IpNet>) -> Grounds {
+    pub(super) fn grounds(
+        &self,
+        respond: Option<Response>,
+        targets: Vec<IpNet>,
+        firing: Option<Box<Firing>>,
+    ) -> Grounds {
         let (rule, evidence) = (self.name.to_string(), Evidence::Spoofable);
-        Grounds { incident: self.id, rule, targets, evidence, respond }
+        Grounds { incident: self.id, rule, targets, evidence, respond, firing }
     }
 
     /// The incident as it is told.
@@ -236,7 +242,7 @@ impl Open {
             distinct_ports: count(self.ports.len()),
             source_ports: listed(ascending(self.source_ports.iter().copied())),
             distinct_source_ports: count(self.source_ports.len()),
-            protocols: self.protocols.iter().map(|&number| protocol_name(number)).collect(),
+            protocols: self.protocols.iter().map(|&number| protocol::name(number)).collect(),
             addresses: sources,
             packets: self.packets,
             bytes: self.bytes,
@@ -266,26 +272,10 @@ pub(super) fn earlier(a: Stamp, b: Stamp) -> Stamp {
     if (b.boot, b.wall_us) < (a.boot, a.wall_us) { b } else { a }
 }
 
-/// The name `/etc/protocols` has for it, or the number.
-fn protocol_name(number: u8) -> String {
-    use crate::packet::protocol as p;
-    match number {
-        p::ICMP => "icmp",
-        p::IGMP => "igmp",
-        p::TCP => "tcp",
-        p::UDP => "udp",
-        p::ICMPV6 => "icmpv6",
-        p::SCTP => "sctp",
-        p::UDPLITE => "udplite",
-        other => return other.to_string(),
-    }
-    .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict, protocol};
+    use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
     /// A SYN `at_ms` milliseconds after boot.
     fn probe(at_ms: u64, sport: u16, dport: u16, host: u8) -> Probe {
@@ -313,7 +303,8 @@ mod tests {
         let observation =
             Observation { packet, verdict, pkttype, iif: "", oif: "", prefix: b"", fault: None };
         let boot = Duration::from_millis(at_ms);
-        Probe::new(&observation.packet, Stamp { boot, wall_us: i64::try_from(at_ms).unwrap() * 1000 })
+        let interfaces = super::super::probe::Interfaces::default();
+        Probe::new(&observation, Stamp { boot, wall_us: i64::try_from(at_ms).unwrap() * 1000 }, &interfaces)
     }
 
     fn open(first: &Probe) -> Open {

@@ -23,6 +23,7 @@ use super::shape::{Shape, ShapeId};
 use super::source::Context;
 use super::tool::Marks;
 use crate::filter::Class;
+use crate::packet::Verdict;
 use crate::time::Stamp;
 
 /// Rules whose windows are shorter than this begin anew with the process: what they count is soon there again.
@@ -205,7 +206,13 @@ impl Detector {
             let at = self.shapes.get(shape).and_then(|shape| rules.place_of(memory, shape));
             let Some(at) = at else { continue };
             let population = if memory.holder.is_group() { &mut self.groups } else { &mut self.sources };
-            let context = Context { rules: &rules, shapes: &self.shapes, key: at, hasher: &self.values };
+            let context = Context {
+                rules: &rules,
+                shapes: &self.shapes,
+                key: at,
+                hasher: &self.values,
+                interfaces: &self.interfaces,
+            };
             population.take_back(&memory.key, kept, memory.holder.is_alone(), nanoseconds(now), context);
         }
     }
@@ -264,6 +271,10 @@ fn kept(memory: &Memory, shape: ShapeId, age: i64, now: Stamp) -> Remembered {
         length: memory.length,
         raw: memory.raw,
         marks: Marks::from_bits(memory.marks),
+        // Not remembered, nor is the interface: they decide nothing.
+        message: 0,
+        interface: 0,
+        verdict: if memory.accepted { Verdict::Accepted } else { Verdict::Refused },
     };
     let sighting = Sighting { first, probe, packets: u64::from(memory.packets), bytes: memory.bytes };
     Remembered { sighting, last, shape }

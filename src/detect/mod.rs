@@ -42,14 +42,15 @@ use self::fragment::Fragments;
 use self::incident::Open;
 use self::key::{SourceKey, Widths};
 use self::population::Population;
-use self::probe::{Arrival, nanoseconds};
+use self::probe::{Arrival, Interfaces, nanoseconds};
 use self::rule::Key;
 use self::ruleset::{Compiled, MAX_KEYS, SOURCE_KEY};
 use self::select::{Mask, Names};
 use self::shape::{ShapeId, Shapes};
-use self::source::{Context, Counted};
+use self::source::{Context, Counted, Tally};
 use self::table::Place;
 use crate::decide::{Evidence, Response};
+use crate::event::firing::{Answer, Firing};
 use crate::event::{Incident, IncidentEnd, IncidentId};
 use crate::filter::Class;
 use crate::packet::{Observation, Tcp, TcpFlags, Transport, Verdict};
@@ -139,6 +140,8 @@ pub struct Grounds {
     pub evidence: Evidence,
     /// The rule's own response, where it has one.
     pub respond: Option<Response>,
+    /// The packets that it rests on.
+    pub firing: Option<Box<Firing>>,
 }
 
 /// An incident that has just opened.
@@ -173,10 +176,30 @@ pub struct Detector {
     /// What is left of [`MAX_KEPT`].
     room: usize,
     values: SeedableRandomState,
+    interfaces: Interfaces,
     counted: u64,
     fragments: Fragments,
     /// Incidents that have grown since they were last told.
     grown: Vec<Incident>,
+}
+
+fn firing(rule: &Compiled, key: &SourceKey, incident: IncidentId, time: Stamp, tally: Tally) -> Firing {
+    let Tally { count, threshold, packets, left_out } = tally;
+    Firing {
+        incident,
+        rule: rule.id.to_string(),
+        source: key.net(),
+        evidence: Evidence::Spoofable,
+        time,
+        counts: rule.counts(),
+        count,
+        threshold,
+        window: Duration::from_nanos(rule.window.unsigned_abs()),
+        packets,
+        left_out,
+        opened: false,
+        answer: Answer::Logs,
+    }
 }
 
 impl Detector {
@@ -207,6 +230,7 @@ impl Detector {
             deadlines: BinaryHeap::new(),
             room: MAX_KEPT,
             values: state(),
+            interfaces: Interfaces::default(),
             counted: 0,
             fragments: Fragments::new(fragment::DATAGRAMS, state()),
             grown: Vec::new(),
@@ -251,7 +275,7 @@ impl Detector {
     pub fn seen(&self, net: IpNet, now: Stamp) -> Seen {
         let is_address = net.prefix_len() == net.max_prefix_len();
         let key = if is_address { self.widths.source(net.addr(), "") } else { SourceKey::new(net, 0) };
-        let context = |key| Context { rules: &self.rules, shapes: &self.shapes, key, hasher: &self.values };
+        let context = |key| self.context(&self.rules, key);
         let of_source = self.sources.seen(&key, now, context(SOURCE_KEY));
         let of_groups =
             (SOURCE_KEY + 1..self.rules.keys.len()).map(|at| self.groups.seen(&key, now, context(at)));
@@ -409,7 +433,7 @@ impl Detector {
         if asked.is_empty() {
             return None;
         }
-        let probe = arrival.probe();
+        let probe = arrival.probe(&self.interfaces);
         for number in asked {
             let Some(open) = self.open.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             let Some(rule) = rules.rules.get(open.rule) else { continue };
@@ -449,12 +473,19 @@ impl Detector {
             let share = self.shapes.get(shape)?.shares.get(rule.key)?;
             let population = if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups };
             let place = population.tracked.find(&key)?;
-            let context = Context { rules, shapes: &self.shapes, key: rule.key, hasher: &self.values };
+            let context = Context {
+                rules,
+                shapes: &self.shapes,
+                key: rule.key,
+                hasher: &self.values,
+                interfaces: &self.interfaces,
+            };
             population.count(place, share, shape, arrival, 0, context).fired?;
             let targets = self.targets(rule, index, &key, arrival.now);
+            let firing = self.firing(rules, index, &key, id, arrival.at);
             self.forget(rules, index, &key);
             let open = self.open.get(owner as usize).and_then(Option::as_ref)?;
-            Some(open.grounds(rule.respond, targets))
+            Some(open.grounds(rule.respond, targets, firing))
         });
         again.map_or(Effect::Continued(id), Effect::Persisted)
     }
@@ -468,7 +499,13 @@ impl Detector {
     ) -> Effect {
         let key = &arrival.key;
         let Some(shape) = self.shapes.get(shape_id) else { return Effect::Counted };
-        let context = Context { rules, shapes: &self.shapes, key: SOURCE_KEY, hasher: &self.values };
+        let context = Context {
+            rules,
+            shapes: &self.shapes,
+            key: SOURCE_KEY,
+            hasher: &self.values,
+            interfaces: &self.interfaces,
+        };
         let mut counted = Counted { fired: None, fresh: true };
         if let Some(share) = shape.shares.get(SOURCE_KEY).filter(|share| !share.is_empty()) {
             if place.is_none() {
@@ -526,6 +563,42 @@ impl Detector {
         targets
     }
 
+    fn context<'a>(&'a self, rules: &'a Ruleset, key: usize) -> Context<'a> {
+        Context { rules, shapes: &self.shapes, key, hasher: &self.values, interfaces: &self.interfaces }
+    }
+
+    /// The packets that a rule counts now, which made it fire.
+    fn firing(
+        &self,
+        rules: &Ruleset,
+        index: usize,
+        key: &SourceKey,
+        incident: IncidentId,
+        at: Stamp,
+    ) -> Option<Box<Firing>> {
+        let rule = rules.rules.get(index)?;
+        let context = self.context(rules, rule.key);
+        let tally = self.population(rule).tally(key, index, rule, at, context)?;
+        Some(Box::new(firing(rule, key, incident, at, tally)))
+    }
+
+    /// What each rule counts of a source now, whether it has fired or not, with the packets.
+    #[must_use]
+    pub fn counting(&self, net: IpNet, now: Stamp) -> Vec<Firing> {
+        let is_address = net.prefix_len() == net.max_prefix_len();
+        let source = if is_address { self.widths.source(net.addr(), "") } else { SourceKey::new(net, 0) };
+        let tallies = self.rules.rules.iter().enumerate().filter_map(|(index, rule)| {
+            let context = self.context(&self.rules, rule.key);
+            let key = match self.rules.keys.get(rule.key)? {
+                per @ Key::Prefix { .. } if is_address => self.widths.prefix(*per, net.addr())?,
+                _ => source,
+            };
+            let tally = self.population(rule).tally(&key, index, rule, now, context)?;
+            (tally.count > 0).then(|| firing(rule, &key, IncidentId(0), now, tally))
+        });
+        tallies.collect()
+    }
+
     /// Where what a rule counts is kept.
     fn population(&self, rule: &Compiled) -> &Population {
         if rule.key == SOURCE_KEY { &self.sources } else { &self.groups }
@@ -554,20 +627,23 @@ impl Detector {
 
     fn open(&mut self, rules: &Ruleset, index: usize, key: &SourceKey, at: Stamp) -> Effect {
         let Some(rule) = rules.rules.get(index) else { return Effect::Counted };
-        let context = Context { rules, shapes: &self.shapes, key: rule.key, hasher: &self.values };
+        let context = self.context(rules, rule.key);
         let Some(source) = self.population(rule).find(key) else { return Effect::Counted };
         let open = source.incident(index, rule, *key, at, context);
         let targets = self.targets(rule, index, key, nanoseconds(at));
+        let mut firing = self.firing(rules, index, key, open.id, at);
         self.forget(rules, index, key);
         if let Some(known) = self.known(rule, &open).and_then(|slot| self.open.get_mut(slot)?.as_mut()) {
-            let grounds = known.grounds(rule.respond, targets);
+            firing.iter_mut().for_each(|firing| firing.incident = known.id);
+            let grounds = known.grounds(rule.respond, targets, firing);
             known.join(&open);
             return Effect::Persisted(grounds);
         }
         // The one that would end first gives way: were it the newcomer, a flood of forged sources would hide all others.
         let full = self.open_incidents() >= MAX_OPEN;
         let displaced = if full { self.end_first(i64::MAX, Some(at)) } else { None };
-        let grounds = open.grounds(rule.respond, targets);
+        firing.iter_mut().for_each(|firing| firing.opened = true);
+        let grounds = open.grounds(rule.respond, targets, firing);
         let finding = Finding { incident: open.record(), grounds, displaced };
         let deadline = open.last_seen().saturating_add(rule.quiet);
         let slot = self.vacant.pop().unwrap_or_else(|| {

@@ -14,9 +14,9 @@ use super::Seen;
 use super::key::SourceKey;
 use super::memory::Remembered;
 use super::probe::Arrival;
-use super::ruleset::Ruleset;
+use super::ruleset::{Compiled, Ruleset};
 use super::shape::{ShapeId, Shapes, Share};
-use super::source::{Context, Counted, Newcomer, Source};
+use super::source::{Cold, Context, Counted, Newcomer, Source, Tally};
 use super::table::{Place, Prepared, Table};
 use crate::time::Stamp;
 
@@ -155,10 +155,11 @@ impl Population {
         let first = found.and_then(|place| self.newcomers.at_mut(place));
         let new = first.as_ref().is_none_or(|newcomer| newcomer.first.is_none());
         if new && !at_once {
+            let only = || Cold::new(&arrival.probe(context.interfaces), shape);
             match first {
-                Some(newcomer) => newcomer.first = Some((arrival.probe(), shape)),
+                Some(newcomer) => newcomer.first = Some(only()),
                 None => {
-                    let newcomer = Newcomer { first: Some((arrival.probe(), shape)), ..Newcomer::default() };
+                    let newcomer = Newcomer { first: Some(only()), ..Newcomer::default() };
                     self.newcomers.insert(*key, newcomer);
                 }
             }
@@ -179,7 +180,7 @@ impl Population {
         context: Context<'_>,
     ) -> Option<Place> {
         let lone = self.newcomers.find(key).and_then(|place| self.newcomers.at_mut(place));
-        let lone = lone.and_then(|lone| lone.first.as_ref()).map(|(first, _)| first.saddr);
+        let lone = lone.and_then(|lone| lone.first.as_ref()).map(|first| first.saddr);
         if members.is_some() && lone == Some(arrival.observation.packet.saddr) {
             return None;
         }
@@ -195,15 +196,7 @@ impl Population {
     fn track(&mut self, key: &SourceKey, newcomer: Option<Newcomer>, context: Context<'_>) -> Place {
         let mut source = Source::default();
         if let Some(newcomer) = newcomer {
-            let first = newcomer.first;
-            source.previous_ack = newcomer.previous_ack;
-            let share = first.and_then(|(_, shape)| context.shapes.get(shape)?.shares.get(context.key));
-            if let (Some(kept), Some(share)) = (newcomer.recalled(), share) {
-                source.take_back(share, &kept, kept.last, context);
-            } else if let (Some((probe, shape)), Some(share)) = (first, share) {
-                // A rule that one packet fires does not let its source be a newcomer.
-                source.begin(share, shape, &probe, context);
-            }
+            source.resume(&newcomer, context);
         }
         self.sightings += source.sightings();
         let most = usize::try_from(self.capacity.sightings).unwrap_or(usize::MAX);
@@ -297,12 +290,30 @@ impl Population {
         if let Some(source) = self.find(key) {
             return source.seen(now, context);
         }
-        let newcomer = self.newcomers.find(key).and_then(|place| self.newcomers.at(place));
-        let mut seen = Seen::default();
-        if let Some((probe, _)) = newcomer.and_then(|newcomer| newcomer.first.as_ref()) {
-            seen.note(probe.at, probe.at);
+        self.once(key, context).map_or_else(Seen::default, |source| source.seen(now, context))
+    }
+
+    /// What somebody who came once would be tracked as.
+    fn once(&self, key: &SourceKey, context: Context<'_>) -> Option<Source> {
+        let newcomer = self.newcomers.find(key).and_then(|place| self.newcomers.at(place))?;
+        let mut source = Source::default();
+        source.resume(newcomer, context);
+        Some(source)
+    }
+
+    /// What a rule counts of somebody, be it seen once or tracked.
+    pub(super) fn tally(
+        &self,
+        key: &SourceKey,
+        index: usize,
+        rule: &Compiled,
+        at: Stamp,
+        context: Context<'_>,
+    ) -> Option<Tally> {
+        match self.find(key) {
+            Some(source) => Some(source.tally(index, rule, at, context)),
+            None => self.once(key, context).map(|source| source.tally(index, rule, at, context)),
         }
-        seen
     }
 
     /// Forgets all counts.

@@ -1,11 +1,13 @@
 //! One packet as far as it is counted, and what is kept of those that were.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::key::SourceKey;
 use super::tool::Marks;
 use crate::filter::Class;
-use crate::packet::{Observation, Packet, Tcp, Transport};
+use crate::packet::{Observation, Packet, Tcp, Transport, Verdict};
 use crate::time::Stamp;
 
 /// A packet that is evidence, as it came. What is kept of it is worked out where it is kept: most packets only repeat
@@ -41,8 +43,42 @@ impl Arrival<'_> {
         Ends { protocol: *protocol, dport, saddr, daddr }
     }
 
-    pub(super) fn probe(&self) -> Probe {
-        Probe::new(self.packet(), self.at)
+    pub(super) fn probe(&self, interfaces: &Interfaces) -> Probe {
+        Probe::new(self.observation, self.at, interfaces)
+    }
+}
+
+/// The names of interfaces as small numbers, so that a sighting takes no more memory for knowing its own. Behind a shared
+/// reference, as most packets only repeat a sighting and need none.
+#[derive(Debug, Default)]
+pub(super) struct Interfaces(RefCell<Vec<Arc<str>>>);
+
+/// The number of an interface that is not known.
+const UNKNOWN: u8 = 0;
+
+impl Interfaces {
+    /// The number of the interface of a packet. Beyond 255 names, which are the administrator's, it is as none.
+    fn number(&self, observation: &Observation<'_>) -> u8 {
+        let name = if observation.iif.is_empty() { observation.oif } else { observation.iif };
+        if name.is_empty() {
+            return UNKNOWN;
+        }
+        let mut names = self.0.borrow_mut();
+        let at = names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            if names.len() < usize::from(u8::MAX) {
+                names.push(Arc::from(name));
+            }
+            names.len() - 1
+        });
+        let is_it = names.get(at).is_some_and(|known| **known == *name);
+        u8::try_from(at + 1).ok().filter(|_| is_it).unwrap_or(UNKNOWN)
+    }
+
+    /// The name, empty where it is not known.
+    pub(super) fn name(&self, number: u8) -> Arc<str> {
+        let names = self.0.borrow();
+        let at = usize::from(number).checked_sub(1);
+        at.and_then(|at| names.get(at)).cloned().unwrap_or_else(|| Arc::from(""))
     }
 }
 
@@ -80,13 +116,24 @@ pub(super) struct Probe {
     pub(super) raw: bool,
     /// Whose fingerprints it bears.
     pub(super) marks: Marks,
+    /// Type and code of ICMP; else 0.
+    pub(super) message: u16,
+    /// The interface, as [`Interfaces`] numbers them.
+    pub(super) interface: u8,
+    /// What the firewall did with it.
+    pub(super) verdict: Verdict,
 }
 
 impl Probe {
-    pub(super) fn new(packet: &Packet, at: Stamp) -> Self {
+    pub(super) fn new(observation: &Observation<'_>, at: Stamp, interfaces: &Interfaces) -> Self {
+        let packet = &observation.packet;
         let (sport, dport) = packet.ports().unwrap_or_default();
         let flags = match packet.transport {
             Transport::Tcp(Tcp { flags, .. }) => flags.0,
+            _ => 0,
+        };
+        let message = match packet.transport {
+            Transport::Icmp(icmp) => u16::from_be_bytes([icmp.kind, icmp.code]),
             _ => 0,
         };
         Self {
@@ -101,6 +148,9 @@ impl Probe {
             length: packet.length,
             raw: super::class::is_raw(packet),
             marks: Marks::of(packet),
+            message,
+            interface: interfaces.number(observation),
+            verdict: observation.verdict,
         }
     }
 

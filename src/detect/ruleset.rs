@@ -131,6 +131,26 @@ impl Compiled {
         }
     }
 
+    /// What it counts, in words.
+    pub(super) fn counts(&self) -> String {
+        let (mut words, weighs) = match &self.counting {
+            Counting::Packets => ("packets".to_owned(), false),
+            Counting::Bytes => ("bytes".to_owned(), false),
+            Counting::Distinct { fields, weights, .. } => (words(*fields), weights.is_some()),
+        };
+        if weighs {
+            words.push_str(", some of more weight");
+        }
+        if let Some(fields) = self.for_each {
+            words.push_str(" for each of the ");
+            words.push_str(&words_of(fields));
+        }
+        if self.from_at_least > 1 {
+            words.push_str(&format!(", from at least {} addresses", self.from_at_least));
+        }
+        words
+    }
+
     /// Whether an incident of this rule owns the packets of its classes.
     pub(super) fn owns(&self) -> bool {
         self.respond != Some(Response::Log)
@@ -159,6 +179,21 @@ impl Compiled {
             Counting::Packets | Counting::Bytes => 1,
         }
     }
+}
+
+/// What makes a distinct value, in words.
+fn words(fields: Fields) -> String {
+    let several =
+        [fields.dport, fields.daddr, fields.saddr, fields.protocol].iter().filter(|on| **on).count();
+    let of = if several > 1 { "distinct combinations of " } else { "distinct " };
+    format!("{of}{}", words_of(fields))
+}
+
+fn words_of(fields: Fields) -> String {
+    let Fields { dport, daddr, saddr, protocol } = fields;
+    let names = [(dport, "ports"), (daddr, "hosts"), (saddr, "source addresses"), (protocol, "protocols")];
+    let named: Vec<&str> = names.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+    named.join(" and ")
 }
 
 /// All enabled rules, in their order.

@@ -5,6 +5,7 @@
 //! So a packet that repeats an earlier one, as most do, costs one look and one time stamp, however many rules count it,
 //! and a source takes memory for what it did and not for what it might be suspected of.
 
+mod evidence;
 mod newcomer;
 mod purge;
 
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub(super) use self::evidence::Tally;
 pub(super) use self::newcomer::Newcomer;
 use super::incident::{Open, earlier};
 use super::key::{SourceKey, as_number};
 use super::memory::Remembered;
-use super::probe::{Arrival, Ends, Probe, Sighting, nanoseconds};
+use super::probe::{Arrival, Ends, Interfaces, Probe, Sighting, nanoseconds};
 use super::rate::{Rates, Totals};
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Ruleset};
@@ -27,6 +29,7 @@ use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
 use super::tool::Marks;
 use super::{Seen, SeenCount};
+use crate::packet::Verdict;
 use crate::packet::protocol::has_ports;
 use crate::time::Stamp;
 
@@ -69,21 +72,29 @@ struct Hot {
     raw: bool,
 }
 
-/// The part of a sighting that stays.
+/// The part of a sighting that stays; of a newcomer it is all.
 #[derive(Debug, Clone, Copy)]
-struct Cold {
-    first: Stamp,
-    saddr: IpAddr,
+pub(super) struct Cold {
+    pub(super) first: Stamp,
+    pub(super) saddr: IpAddr,
     daddr: IpAddr,
     sport: u16,
     dport: u16,
-    shape: ShapeId,
+    pub(super) shape: ShapeId,
     flags: u16,
     length: u32,
     protocol: u8,
     ttl: u8,
     marks: Marks,
+    message: u16,
+    interface: u8,
+    verdict: Verdict,
+    /// Whether the first packet looks made by hand.
+    raw: bool,
 }
+
+/// What more is known of a packet must not cost memory: it fits into what the alignment leaves over.
+const _: () = assert!(size_of::<Cold>() == 80 && size_of::<Newcomer>() == 96);
 
 /// What a packet adds to the sightings of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +125,7 @@ pub(super) struct Context<'a> {
     pub(super) key: usize,
     /// Keys the hashes of sightings, see [`Self::key_of`].
     pub(super) hasher: &'a foldhash::fast::SeedableRandomState,
+    pub(super) interfaces: &'a Interfaces,
 }
 
 impl Context<'_> {
@@ -214,7 +226,7 @@ impl Source {
             let (packets, bytes) = self.rates.add(number(index), length, now, rule.window);
             let sum = if rule.counting == Counting::Bytes { bytes } else { packets };
             let asked = || {
-                let newest = Cold::new(&arrival.probe(), shape);
+                let newest = Cold::new(&arrival.probe(context.interfaces), shape);
                 rule.threshold.saturating_mul(self.values(index, rule, &newest, now, context))
             };
             if fired.is_none() && sum >= rule.threshold && sum >= asked() {
@@ -242,22 +254,35 @@ impl Source {
             && (cold.shape, cold.protocol, cold.dport, &cold.daddr) == (shape, protocol, dport, daddr)
     }
 
+    /// Goes on from what is known of a newcomer.
+    pub(super) fn resume(&mut self, newcomer: &Newcomer, context: Context<'_>) {
+        self.previous_ack = newcomer.previous_ack;
+        let Some(first) = newcomer.first else { return };
+        let shape = context.shapes.get(first.shape);
+        let Some(share) = shape.and_then(|shape| shape.shares.get(context.key)) else { return };
+        match newcomer.recalled() {
+            Some(kept) => self.take_back(share, &kept, kept.last, context),
+            // A rule that one packet fires does not let its source be a newcomer.
+            None => self.begin(share, first, context),
+        }
+    }
+
     /// Counts a packet that came when nothing else was known of the source, and makes no rule fire.
-    pub(super) fn begin(&mut self, share: &Share, shape: ShapeId, probe: &Probe, context: Context<'_>) {
-        let now = nanoseconds(probe.at);
+    fn begin(&mut self, share: &Share, first: Cold, context: Context<'_>) {
+        let now = nanoseconds(first.first);
         for &index in &share.rates {
             if let Some(rule) = context.rules.rules.get(index) {
-                self.rates.add(number(index), probe.length, now, rule.window);
+                self.rates.add(number(index), first.length, now, rule.window);
             }
         }
-        self.add(context.key_of(share, shape, probe.ends()), shape, probe, now);
+        self.add(context.key_of(share, first.shape, first.ends()), first, now);
     }
 
     /// Adds a sighting that is not known yet.
-    fn add(&mut self, key: u64, shape: ShapeId, probe: &Probe, now: i64) {
-        let bytes = u64::from(probe.length);
-        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: probe.raw });
-        self.cold.push(Cold::new(probe, shape));
+    fn add(&mut self, key: u64, cold: Cold, now: i64) {
+        let bytes = u64::from(cold.length);
+        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: cold.raw });
+        self.cold.push(cold);
     }
 
     /// How many times over a rule's threshold is asked: once for each value among what counts, this packet included.
@@ -325,7 +350,7 @@ impl Source {
             if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
                 self.purge(now, context);
             }
-            self.add(key, shape, &arrival.probe(), now);
+            self.add(key, Cold::new(&arrival.probe(context.interfaces), shape), now);
             return (true, if like_the_latest { News::Sighting } else { News::Value });
         };
         let Some(hot) = self.hot.get_mut(at) else { return (true, News::Value) };
@@ -333,7 +358,7 @@ impl Source {
         if !repeats {
             (hot.packets, hot.bytes) = (0, 0);
             if let Some(cold) = self.cold.get_mut(at) {
-                *cold = Cold::new(&arrival.probe(), shape);
+                *cold = Cold::new(&arrival.probe(context.interfaces), shape);
             }
         }
         let fresh = !repeats || seconds(now).wrapping_sub(hot.told) >= hold;
@@ -372,7 +397,7 @@ impl Source {
         self.hot.iter().zip(&self.cold).map(|(hot, cold)| Remembered {
             sighting: Sighting {
                 first: cold.first,
-                probe: cold.probe(hot),
+                probe: cold.probe(hot.raw),
                 packets: u64::from(hot.packets),
                 bytes: hot.bytes,
             },
@@ -459,7 +484,7 @@ impl Source {
         for (hot, cold) in alive() {
             open.take_sighting(&Sighting {
                 first: cold.first,
-                probe: cold.probe(hot),
+                probe: cold.probe(hot.raw),
                 packets: u64::from(hot.packets),
                 bytes: hot.bytes,
             });
@@ -528,10 +553,7 @@ impl Source {
 
     /// What counts now.
     pub(super) fn seen(&self, now: Stamp, context: Context<'_>) -> Seen {
-        let stamp = |last: i64| Stamp {
-            boot: Duration::from_nanos(u64::try_from(last).unwrap_or_default()),
-            wall_us: now.wall_us - (nanoseconds(now) - last) / 1000,
-        };
+        let stamp = |last: i64| evidence::stamp(last, now);
         let (now, mut seen) = (nanoseconds(now), Seen::default());
         let mut rules = Mask::default();
         for (hot, cold) in self.hot.iter().zip(&self.cold) {
@@ -546,14 +568,11 @@ impl Source {
         }
         for index in rules.iter() {
             let Some(rule) = context.rules.rules.get(index) else { continue };
-            let count = match rule.counting {
-                Counting::Distinct { .. } => self.distinct(index, rule, now, context).0,
-                Counting::Packets => self.totals(index, rule, now).0,
-                Counting::Bytes => self.totals(index, rule, now).1,
-            };
+            let count = self.come_to(index, rule, now, context);
             if count > 0 {
                 let window = Duration::from_nanos(rule.window.unsigned_abs());
-                let (rule, threshold) = (rule.id.to_string(), rule.threshold);
+                let threshold = rule.threshold.saturating_mul(self.times(index, rule, now, context));
+                let rule = rule.id.to_string();
                 seen.counts.push(SeenCount { rule, count, threshold, window });
             }
         }
@@ -568,7 +587,7 @@ impl Source {
 }
 
 impl Cold {
-    const fn new(probe: &Probe, shape: ShapeId) -> Self {
+    pub(super) const fn new(probe: &Probe, shape: ShapeId) -> Self {
         Self {
             first: probe.at,
             saddr: probe.saddr,
@@ -581,6 +600,10 @@ impl Cold {
             protocol: probe.protocol,
             ttl: probe.ttl,
             marks: probe.marks,
+            message: probe.message,
+            interface: probe.interface,
+            verdict: probe.verdict,
+            raw: probe.raw,
         }
     }
 
@@ -588,7 +611,8 @@ impl Cold {
         Ends { protocol: self.protocol, dport: self.dport, saddr: &self.saddr, daddr: &self.daddr }
     }
 
-    const fn probe(&self, hot: &Hot) -> Probe {
+    /// The packet, or one like it that looked made by hand or not.
+    const fn probe(&self, raw: bool) -> Probe {
         Probe {
             at: self.first,
             saddr: self.saddr,
@@ -599,8 +623,11 @@ impl Cold {
             ttl: self.ttl,
             flags: self.flags,
             length: self.length,
-            raw: hot.raw,
+            raw,
             marks: self.marks,
+            message: self.message,
+            interface: self.interface,
+            verdict: self.verdict,
         }
     }
 }

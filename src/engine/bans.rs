@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Action, Engine};
-use crate::decide::{Cap, Evidence, MANUAL, Measure, Place, Shielded, Standing, State};
+use super::{Action, Engine, evidence};
+use crate::decide::{Cap, Evidence, MANUAL, Measure, Place, Response, Shielded, Standing, State};
 use crate::detect::Grounds;
 use crate::enforce::{Change, Held, Outcome};
+use crate::event::firing::Answer;
 use crate::event::{Alarm, Ban, BanEnd, BanEndReason, Event};
 use crate::report::target::Target;
 use crate::time::Stamp;
@@ -42,22 +43,41 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Acts on an incident, as the packet of `sender` gives reason to.
+    /// Acts on an incident, as the packet of `sender` gives reason to, and keeps what it rests on.
+    pub(super) fn answer(
+        &mut self,
+        mut grounds: Grounds,
+        sender: IpAddr,
+        now: Stamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let firing = grounds.firing.take();
+        let answer = self.respond(&grounds, sender, now, actions);
+        self.firings.keep(firing, answer);
+    }
+
+    /// Acts on an incident. Tells what was done.
     pub(super) fn respond(
         &mut self,
         grounds: &Grounds,
         sender: IpAddr,
         now: Stamp,
         actions: &mut Vec<Action>,
-    ) {
-        let Some(measure) = self.policy.measure(grounds.evidence, grounds.respond) else { return };
+    ) -> Answer {
+        let Some(measure) = self.policy.measure(grounds.evidence, grounds.respond) else {
+            let logs = self.policy.response(grounds.evidence, grounds.respond) == Response::Log;
+            return if logs { Answer::Logs } else { Answer::Unavailable };
+        };
+        let mut answer = None;
         for (target, before) in self.targets(grounds, sender, measure, now) {
-            if self.shield.covers(target).is_none()
-                && let Some(measure) = self.policy.lacking.instead(measure, target)
-            {
-                self.act(grounds, (target, before), measure, now, actions);
-            }
+            let one = match (self.shield.covers(target), self.policy.lacking.instead(measure, target)) {
+                (Some(why), _) => Answer::Shielded(why),
+                (None, None) => Answer::Unavailable,
+                (None, Some(measure)) => self.act(grounds, (target, before), measure, now, actions),
+            };
+            answer = Some(evidence::sum(answer, one));
         }
+        answer.unwrap_or(Answer::Unavailable)
     }
 
     fn act(
@@ -67,16 +87,17 @@ impl Engine {
         measure: Measure,
         now: Stamp,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> Answer {
         if let Some(standing) = self.ledger.covering(target).filter(|standing| standing.measure >= measure) {
             // Whoever is held is not seen any more, but for packets that were on their way. So much evidence later on says
             // that the kernel has lost the ban: asked for again, it is there, or shows that the table is gone.
             if standing.state == State::Held && now.boot.saturating_sub(standing.since.boot) > ON_THEIR_WAY {
                 actions.push(Action::Enforce(put(standing, now)));
             }
-            return;
+            return Answer::Stands;
         }
         let validated = grounds.evidence == Evidence::Validated;
+        let timeout = self.policy.timeout(grounds.evidence, before);
         let standing = Standing {
             target,
             measure,
@@ -86,11 +107,14 @@ impl Engine {
             validated,
             before,
             since: now,
-            timeout: Some(self.policy.timeout(grounds.evidence, before)),
+            timeout: Some(timeout),
             state: State::Asked,
         };
         // Where there is no room it is told, and the source's next offence is the next try.
-        let _ = self.enter(standing, now, actions);
+        match self.enter(standing, now, actions) {
+            Ok(()) => Answer::Acted { measure, timeout, before, targets: 1 },
+            Err(_) => Answer::NoRoom,
+        }
     }
 
     /// Enters a ban and asks for it.

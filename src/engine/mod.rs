@@ -5,6 +5,8 @@
 //! [`Engine::enforced`], so that nothing is called a ban before the kernel holds it.
 
 mod bans;
+mod evidence;
+mod exempted;
 mod inline;
 mod restore;
 mod room;
@@ -17,12 +19,16 @@ mod traps;
 mod widen;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use self::bans::Refusal;
 use self::bans::{end_of, lift, put};
+use self::evidence::Firings;
+pub use self::exempted::Exempted;
+use self::exempted::Exemptions;
 pub use self::room::CapUse;
 pub use self::traps::Touch;
 use self::traps::Traps;
@@ -33,6 +39,7 @@ use crate::detect::key::Widths;
 use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
 use crate::detect::{Capacity, Detector, Effect, Finding, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Outcome};
+use crate::event::firing::Firing;
 use crate::event::{Alarm, BanEndReason, Event, Incident};
 use crate::packet::Observation;
 use crate::time::Stamp;
@@ -98,6 +105,8 @@ pub struct Engine {
     /// The errno of the kernel's latest refusal, until it accepts a change again: one alarm for each kind.
     refusing: Option<i32>,
     caps: Caps,
+    firings: Firings,
+    exempted: Exemptions,
     /// Whether it was told that the most incidents there can be are open.
     crowded: bool,
 }
@@ -120,6 +129,8 @@ impl Engine {
             counts: Counts::default(),
             refusing: None,
             caps: Caps::default(),
+            firings: Firings::default(),
+            exempted: Exemptions::new(seed),
             crowded: false,
         }
     }
@@ -137,11 +148,14 @@ impl Engine {
         let told = |incident| Action::Tell(Event::IncidentUpdate(Box::new(incident)));
         actions.extend(self.detector.take_grown().map(told));
         match effect {
-            Effect::Exempt(why) => return self.exempt(why),
+            Effect::Exempt(why) => {
+                self.exempted.note(&observation.packet, why, at);
+                return self.exempt(why);
+            }
             Effect::Unclaimed => return,
             Effect::Counted | Effect::Continued(_) => {}
-            Effect::Opened(finding) => self.opened(&finding, observation.packet.saddr, at, actions),
-            Effect::Persisted(grounds) => self.respond(&grounds, observation.packet.saddr, at, actions),
+            Effect::Opened(finding) => self.opened(*finding, observation.packet.saddr, at, actions),
+            Effect::Persisted(grounds) => self.answer(grounds, observation.packet.saddr, at, actions),
         }
         self.counts.evidence += 1;
     }
@@ -290,21 +304,22 @@ impl Engine {
         self.reconfigure(settings, actions);
     }
 
-    fn opened(&mut self, finding: &Finding, sender: IpAddr, now: Stamp, actions: &mut Vec<Action>) {
+    fn opened(&mut self, finding: Finding, sender: IpAddr, now: Stamp, actions: &mut Vec<Action>) {
         self.counts.incidents += 1;
-        if let Some(displaced) = &finding.displaced {
+        let Finding { incident, grounds, displaced } = finding;
+        if let Some(displaced) = displaced {
             self.counts.incidents_displaced += 1;
             if !std::mem::replace(&mut self.crowded, true) {
                 let what =
                     format!("the limit of {MAX_OPEN} open incidents is reached: the quietest end early");
                 actions.push(Action::Tell(Event::Alarm(Alarm { time: now, what })));
             }
-            actions.push(Action::Tell(Event::IncidentEnd(Box::new(displaced.clone()))));
+            actions.push(Action::Tell(Event::IncidentEnd(Box::new(displaced))));
         } else if self.detector.open_incidents() < MAX_OPEN / 10 * 9 {
             self.crowded = false;
         }
-        actions.push(Action::Tell(Event::Incident(Box::new(finding.incident.clone()))));
-        self.respond(&finding.grounds, sender, now, actions);
+        actions.push(Action::Tell(Event::Incident(Box::new(incident))));
+        self.answer(grounds, sender, now, actions);
     }
 
     /// The bans.
@@ -369,6 +384,34 @@ impl Engine {
             seen.counts.push(count);
         }
         seen
+    }
+
+    /// What each rule counts of `net` now, with the packets: see [`Detector::counting`].
+    #[must_use]
+    pub fn counting(&self, net: IpNet, now: Stamp) -> Vec<Firing> {
+        let web = self.web.iter().flat_map(|web| web.sources.counting(net, now));
+        self.detector.counting(net, now).into_iter().chain(self.traps.counting(net, now)).chain(web).collect()
+    }
+
+    /// The packets of sources within `net` that were no evidence, as far as that is remembered.
+    pub fn exempted(&self, net: IpNet) -> impl Iterator<Item = &Exempted> {
+        self.exempted.of(net)
+    }
+
+    /// The packets behind what was decided lately about `net`, the latest first.
+    pub fn firings_of(&self, net: IpNet) -> impl Iterator<Item = &Arc<Firing>> {
+        self.firings.of(net)
+    }
+
+    /// Takes the oldest firings that have not been taken yet, at most so many.
+    pub fn take_firings(&mut self, at_most: usize) -> Vec<Arc<Firing>> {
+        self.firings.take(at_most)
+    }
+
+    /// Whether [`Self::take_firings`] gives any, and how many gave way before they were taken.
+    #[must_use]
+    pub const fn fresh_firings(&self) -> (bool, u64) {
+        (self.firings.has_fresh(), self.firings.missed())
     }
 
     /// The open incidents of `net`.

@@ -16,6 +16,7 @@ use crate::detect::class::Exemption;
 use crate::detect::key::Widths;
 use crate::detect::rule::Rule;
 use crate::detect::{Grounds, Seen, SeenCount};
+use crate::event::firing::{Answer, Counted, Firing, What};
 use crate::event::{self, Event, Incident, IncidentEnd, IncidentId};
 use crate::filter::{Class, Filters};
 use crate::packet::{Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict, protocol};
@@ -81,6 +82,8 @@ struct Touched {
     destinations: BTreeSet<IpAddr>,
     source_ports: BTreeSet<u16>,
     sources: BTreeSet<IpAddr>,
+    /// The latest touch of each trap, the latest last; of [`LISTED`] traps.
+    latest: Vec<Counted>,
     connections: u64,
     bytes: u64,
     told_at: Duration,
@@ -138,6 +141,14 @@ impl Traps {
         }
     }
 
+    /// The touches of `net` that count now.
+    pub(super) fn counting(&self, net: IpNet, now: Stamp) -> impl Iterator<Item = Firing> {
+        let touched = self.terms.into_iter().flat_map(move |terms| {
+            self.of(net).map(move |(source, touched)| touched.firing(source, &terms, now, false))
+        });
+        touched.filter(|firing| firing.count > 0)
+    }
+
     fn of(&self, net: IpNet) -> impl Iterator<Item = (IpNet, &Touched)> {
         let related = move |source: IpNet| source.contains(&net) || net.contains(&source);
         self.touched
@@ -171,6 +182,7 @@ impl Touched {
             destinations: BTreeSet::new(),
             source_ports: BTreeSet::new(),
             sources: BTreeSet::new(),
+            latest: Vec::new(),
             connections: 0,
             bytes: 0,
             told_at: at.boot,
@@ -190,9 +202,55 @@ impl Touched {
         keep(&mut self.destinations, touch.trap.ip());
         keep(&mut self.source_ports, touch.source_port);
         keep(&mut self.sources, touch.source);
+        self.note(touch, at);
         self.connections = self.connections.saturating_add(touch.connections);
         let each = if touch.source.is_ipv4() { SYN4 } else { SYN6 };
         self.bytes = self.bytes.saturating_add(each.saturating_mul(touch.connections));
+    }
+
+    fn note(&mut self, touch: &Touch, at: Stamp) {
+        let What::Touch { dport, .. } = what(touch) else { return };
+        let is_same =
+            |known: &Counted| matches!(known.what, What::Touch { dport: other, .. } if other == dport);
+        let earlier = self.latest.iter().position(is_same).map(|known| self.latest.remove(known));
+        if self.latest.len() >= LISTED {
+            self.latest.remove(0);
+        }
+        self.latest.push(Counted {
+            first: earlier.as_ref().map_or(at, |earlier| earlier.first),
+            last: at,
+            packets: earlier.map_or(0, |earlier| earlier.packets).saturating_add(touch.connections),
+            interface: "".into(),
+            saddr: touch.source,
+            daddr: Some(touch.trap.ip()),
+            protocol: protocol::TCP,
+            what: what(touch),
+            ttl: None,
+            length: None,
+            verdict: None,
+        });
+    }
+
+    /// The touches that count now.
+    fn firing(&self, net: IpNet, terms: &Terms, now: Stamp, opened: bool) -> Firing {
+        let counts = |one: &&Counted| now.boot.saturating_sub(one.last.boot) < terms.window;
+        let packets: Vec<Counted> = self.latest.iter().filter(counts).cloned().collect();
+        let count = self.within(terms.window, now);
+        Firing {
+            incident: self.id,
+            rule: RULE.to_owned(),
+            source: net,
+            evidence: Evidence::Validated,
+            time: now,
+            counts: "distinct traps touched".to_owned(),
+            count,
+            threshold: terms.threshold,
+            window: terms.window,
+            left_out: count.saturating_sub(u64::try_from(packets.len()).unwrap_or(u64::MAX)),
+            packets,
+            opened,
+            answer: Answer::Stands,
+        }
     }
 
     /// How many different traps were touched within the window `(now − window, now]`.
@@ -242,6 +300,10 @@ impl Touched {
     }
 }
 
+fn what(touch: &Touch) -> What {
+    What::Touch { sport: touch.source_port, dport: touch.trap.port() }
+}
+
 fn keep<T: Ord>(set: &mut BTreeSet<T>, value: T) {
     if set.len() < LISTED {
         set.insert(value);
@@ -277,6 +339,7 @@ impl Engine {
             actions.push(Action::Tell(event));
         }
         self.counts.incidents += u64::from(opened);
+        let firing = Some(Box::new(touched.firing(net, &terms, at, opened)));
         let (incident, enough) = (touched.id, touched.within(terms.window, at) >= terms.threshold);
         let whole = self.policy.measure(Evidence::Validated, terms.respond);
         let respond =
@@ -284,7 +347,7 @@ impl Engine {
         // A restricted source still reaches the traps, or it could not be seen to touch another: nothing is amiss.
         let wanted = self.policy.measure(Evidence::Validated, respond);
         if wanted == Some(Measure::Restrict) && self.ledger.covering(net).is_some() {
-            return;
+            return self.firings.keep(firing, Answer::Stands);
         }
         let grounds = Grounds {
             incident,
@@ -292,8 +355,9 @@ impl Engine {
             targets: vec![net],
             evidence: Evidence::Validated,
             respond,
+            firing,
         };
-        self.respond(&grounds, touch.source, at, actions);
+        self.answer(grounds, touch.source, at, actions);
     }
 
     /// Why a touch counts for nothing: the same reasons as for a packet.

@@ -14,7 +14,9 @@ use ipnet::IpNet;
 use crate::decide::{Evidence, Response};
 use crate::detect::key::SourceKey;
 use crate::detect::{Grounds, SeenCount};
+use crate::event::firing::{Answer, Counted, Firing, What};
 use crate::event::{Event, Incident, IncidentEnd, IncidentId};
+use crate::packet::protocol;
 use crate::time::Stamp;
 
 /// How many sources are remembered; the least recently seen gives way, and its incident ends.
@@ -85,6 +87,9 @@ struct Seen<T> {
     first: Stamp,
     last: Stamp,
     touches: u64,
+    /// Who touched it last, and how.
+    address: IpAddr,
+    what: What,
 }
 
 #[derive(Debug)]
@@ -117,8 +122,15 @@ impl<T: Copy + Eq> Sources<T> {
         &self.threshold
     }
 
-    /// Notes that `address`, which counts as `key`, has touched `thing`. Time must not go back.
-    pub(super) fn touch(&mut self, key: SourceKey, address: IpAddr, thing: T, at: Stamp) -> Touched {
+    /// Notes that `address`, which counts as `key`, has touched `thing`, in the way that `what` tells. Time must not go back.
+    pub(super) fn touch(
+        &mut self,
+        key: SourceKey,
+        address: IpAddr,
+        thing: T,
+        at: Stamp,
+        what: impl FnOnce() -> What,
+    ) -> Touched {
         let displaced = self.make_room(&key, at);
         self.touches += 1;
         let Self { threshold, known, ages, touches, ends, counted, .. } = self;
@@ -132,7 +144,7 @@ impl<T: Copy + Eq> Sources<T> {
         }
         source.touch = *touches;
         ages.insert(source.touch, key);
-        let is_enough = source.note(thing, at, threshold);
+        let is_enough = source.note(thing, (address, what()), at, threshold);
         let told = match &mut source.open {
             Some(open) => {
                 open.touch(address, at);
@@ -144,6 +156,7 @@ impl<T: Copy + Eq> Sources<T> {
             }
             None => None,
         };
+        let opened = matches!(told, Some(Event::Incident(_)));
         if let Some(open) = &source.open {
             ends.insert((open.end(threshold), source.touch));
         }
@@ -153,6 +166,7 @@ impl<T: Copy + Eq> Sources<T> {
             targets: vec![key.net()],
             evidence: Evidence::Validated,
             respond: threshold.respond,
+            firing: Some(Box::new(source.firing(open.id, &key, at, threshold, opened))),
         });
         Touched { displaced, told, grounds }
     }
@@ -221,6 +235,15 @@ impl<T: Copy + Eq> Sources<T> {
         Some((first, last, SeenCount { rule: id.clone(), count, threshold, window: *window }))
     }
 
+    /// What counts now of those within `net`, with the latest touches.
+    pub(super) fn counting(&self, net: IpNet, now: Stamp) -> impl Iterator<Item = Firing> {
+        let within =
+            self.known.iter().filter(move |(key, _)| net.contains(&key.net()) || key.net().contains(&net));
+        within
+            .map(move |(key, source)| source.firing(IncidentId(0), key, now, &self.threshold, false))
+            .filter(|firing| firing.count > 0)
+    }
+
     /// How many incidents are open.
     pub(super) fn open_incidents(&self) -> usize {
         self.ends.len()
@@ -240,12 +263,13 @@ impl<T: Copy + Eq> Sources<T> {
 impl<T: Copy + Eq> Source<T> {
     /// Notes a touch, and tells whether enough things count. As many as the threshold are kept, the most recent ones: a
     /// distinct count needs no more to be exact.
-    fn note(&mut self, thing: T, at: Stamp, threshold: &Threshold) -> bool {
+    fn note(&mut self, thing: T, (address, what): (IpAddr, What), at: Stamp, threshold: &Threshold) -> bool {
         self.seen.retain(|seen| seen.counts(at, threshold.window));
         match self.seen.iter_mut().find(|seen| seen.thing == thing) {
             Some(seen) => {
                 seen.last = at;
                 seen.touches += 1;
+                (seen.address, seen.what) = (address, what);
             }
             None => {
                 if self.seen.len() >= threshold.things
@@ -254,10 +278,39 @@ impl<T: Copy + Eq> Source<T> {
                 {
                     self.seen.swap_remove(oldest);
                 }
-                self.seen.push(Seen { thing, first: at, last: at, touches: 1 });
+                self.seen.push(Seen { thing, first: at, last: at, touches: 1, address, what });
             }
         }
         self.seen.len() >= threshold.things
+    }
+
+    /// What counts now.
+    fn firing(
+        &self,
+        incident: IncidentId,
+        key: &SourceKey,
+        now: Stamp,
+        threshold: &Threshold,
+        opened: bool,
+    ) -> Firing {
+        let counting = self.seen.iter().filter(|seen| seen.counts(now, threshold.window));
+        let mut packets: Vec<Counted> = counting.map(Seen::counted).collect();
+        packets.sort_by_key(|counted| counted.last.boot);
+        Firing {
+            incident,
+            rule: threshold.id.clone(),
+            source: key.net(),
+            evidence: Evidence::Validated,
+            time: now,
+            counts: "distinct kinds of probe".to_owned(),
+            count: u64::try_from(packets.len()).unwrap_or(u64::MAX),
+            threshold: u64::try_from(threshold.things).unwrap_or(u64::MAX),
+            window: threshold.window,
+            packets,
+            left_out: 0,
+            opened,
+            answer: Answer::Logs,
+        }
     }
 
     fn opened(&mut self, key: &SourceKey, address: IpAddr, at: Stamp, threshold: &Threshold) -> &Open {
@@ -276,6 +329,23 @@ impl<T: Copy + Eq> Source<T> {
 }
 
 impl<T> Seen<T> {
+    /// The latest touch, as it is shown.
+    fn counted(&self) -> Counted {
+        Counted {
+            first: self.first,
+            last: self.last,
+            packets: self.touches,
+            interface: "".into(),
+            saddr: self.address,
+            daddr: None,
+            protocol: protocol::TCP,
+            what: self.what.clone(),
+            ttl: None,
+            length: None,
+            verdict: None,
+        }
+    }
+
     /// The window is `(now − W, now]`.
     fn counts(&self, now: Stamp, window: Duration) -> bool {
         now.boot.saturating_sub(self.last.boot) < window
@@ -361,7 +431,7 @@ mod tests {
 
     fn touch(sources: &mut Sources<u16>, host: u32, thing: u16, seconds: u64) -> Touched {
         let (key, address) = key(host);
-        sources.touch(key, address, thing, at(seconds))
+        sources.touch(key, address, thing, at(seconds), || What::Other)
     }
 
     #[test]

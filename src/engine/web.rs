@@ -5,9 +5,10 @@ use super::{Action, Engine};
 use crate::decide::Shielded;
 use crate::detect::class::Exemption;
 use crate::event::Event;
+use crate::event::firing::{LINE, What};
 use crate::time::Stamp;
-use crate::web::Request;
 use crate::web::probe::{Probes, Rule, Rules};
+use crate::web::{Request, RequestLine};
 
 /// The id of the rule, and of its incidents.
 pub const WEB_PROBE: &str = "web-probe";
@@ -76,13 +77,27 @@ impl Engine {
         let Some(web) = self.web.as_mut().filter(|_| !request.was_led_there()) else { return };
         let Some(probe) = web.probes.of(request) else { return };
         self.counts.evidence += 1;
-        let Touched { displaced, told, grounds } = web.sources.touch(key, request.source, probe, at);
+        let name = web.probes.name(probe).unwrap_or_default();
+        let asked = || asked(request, name);
+        let Touched { displaced, told, grounds } = web.sources.touch(key, request.source, probe, at, asked);
         self.counts.incidents += u64::from(matches!(told, Some(Event::Incident(_))));
         self.counts.incidents_displaced += u64::from(displaced.is_some());
         actions.extend(displaced.map(|end| Action::Tell(Event::IncidentEnd(Box::new(end)))));
         actions.extend(told.map(Action::Tell));
         if let Some(grounds) = grounds {
-            self.respond(&grounds, request.source, at, actions);
+            self.answer(grounds, request.source, at, actions);
         }
     }
+}
+
+/// A request as it is shown: octets from outside.
+fn asked(request: &Request<'_>, probe: &str) -> What {
+    let line = match request.line {
+        RequestLine::Http { method, target } => {
+            let whole = [method, b" ", target].concat();
+            String::from_utf8_lossy(whole.get(..LINE).unwrap_or(&whole)).into_owned()
+        }
+        RequestLine::Nothing | RequestLine::NotHttp => "no HTTP".to_owned(),
+    };
+    What::Request { probe: probe.to_owned(), line, status: request.status }
 }

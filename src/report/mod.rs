@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod escape;
+pub mod firing;
 pub mod json;
 pub mod ports;
 pub mod screen;

@@ -30,9 +30,10 @@ impl World {
             targets: vec![target],
             evidence,
             respond: None,
+            firing: None,
         };
         let mut actions = Vec::new();
-        self.engine.respond(&grounds, target.addr(), self.now, &mut actions);
+        self.engine.answer(grounds, target.addr(), self.now, &mut actions);
         self.carry_out(actions);
     }
 
@@ -313,10 +314,11 @@ fn the_prefix_length_for_ipv6_is_the_administrators() {
             targets: vec![net("2001:db8:1:2::/64")],
             evidence,
             respond: None,
+            firing: None,
         };
         let mut actions = Vec::new();
         let sender = "2001:db8:1:2:3:4:5:6".parse().unwrap();
-        world.engine.respond(&grounds, sender, world.now, &mut actions);
+        world.engine.answer(grounds, sender, world.now, &mut actions);
         world.carry_out(actions);
         world.bans().iter().map(|ban| ban.target.to_string()).collect::<Vec<_>>()
     };

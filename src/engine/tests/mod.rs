@@ -1,6 +1,7 @@
 //! The core with the shipped rules and an enforcer that does, or refuses, what it is told.
 
 mod custom_rules;
+mod evidence;
 mod limits;
 mod restore;
 mod touches;

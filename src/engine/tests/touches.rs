@@ -155,3 +155,25 @@ fn the_sources_remembered_are_bounded_and_the_quietest_gives_way() {
     let ended = world.told.iter().filter(|event| matches!(event, Event::IncidentEnd(_))).count();
     assert_eq!((world.engine.open_incidents(), ended), (4096, 904));
 }
+
+#[test]
+fn the_touches_behind_a_ban_are_told_with_the_traps() {
+    use crate::event::firing::{Answer, What};
+
+    let mut world = world(settings(), None);
+    touch(&mut world, VISITOR, 23);
+    world.wait(Duration::from_secs(1));
+    touch(&mut world, VISITOR, 23);
+    touch(&mut world, VISITOR, 3389);
+    let firings: Vec<_> = world.engine.firings_of("192.0.2.7/32".parse().unwrap()).collect();
+    let [second, first] = &firings[..] else { panic!("{firings:#?}") };
+    let traps = |firing: &crate::event::firing::Firing| -> Vec<(u16, u64)> {
+        let trap = |what: &What| if let What::Touch { dport, .. } = *what { dport } else { 0 };
+        firing.packets.iter().map(|one| (trap(&one.what), one.packets)).collect()
+    };
+    assert_eq!((traps(first), first.count, first.threshold), (vec![(23, 1)], 1, 2));
+    assert_eq!((traps(second), second.count, second.opened), (vec![(23, 2), (3389, 1)], 2, false));
+    assert!(matches!(first.answer, Answer::Acted { measure: Restrict, .. }));
+    assert!(matches!(second.answer, Answer::Acted { measure: Ban, .. }));
+    assert_eq!(second.evidence, Evidence::Validated);
+}

@@ -1,0 +1,79 @@
+//! The packets behind what was decided lately, for whoever asks why.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::event::firing::{Answer, Firing};
+
+/// How many packets all firings together keep in memory, some 200 octets each; the oldest firings give way.
+const KEPT: usize = 16_384;
+
+/// The latest firings, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Firings {
+    kept: VecDeque<Arc<Firing>>,
+    packets: usize,
+    /// How many of the latest have not been taken yet.
+    fresh: usize,
+    /// How many gave way before they were taken.
+    missed: u64,
+}
+
+impl Firings {
+    /// Keeps a firing that is worth telling of: it opened an incident, or somebody is kept out for it.
+    pub(super) fn keep(&mut self, firing: Option<Box<Firing>>, answer: Answer) {
+        let Some(mut firing) = firing else { return };
+        if !firing.opened && !matches!(answer, Answer::Acted { .. }) {
+            return;
+        }
+        firing.answer = answer;
+        self.packets += firing.packets.len();
+        self.kept.push_back(Arc::from(firing));
+        self.fresh += 1;
+        while self.packets > KEPT
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.packets -= oldest.packets.len();
+            if self.fresh > self.kept.len() {
+                self.fresh = self.kept.len();
+                self.missed += 1;
+            }
+        }
+    }
+
+    /// Those of `net`, of what holds it and of what it holds, the latest first.
+    pub(super) fn of(&self, net: IpNet) -> impl Iterator<Item = &Arc<Firing>> {
+        let about = move |firing: &&Arc<Firing>| firing.source.contains(&net) || net.contains(&firing.source);
+        self.kept.iter().rev().filter(about)
+    }
+
+    /// The oldest ones that have not been taken yet, at most so many.
+    pub(super) fn take(&mut self, at_most: usize) -> Vec<Arc<Firing>> {
+        let from = self.kept.len() - self.fresh;
+        let taken: Vec<_> = self.kept.iter().skip(from).take(at_most).cloned().collect();
+        self.fresh -= taken.len();
+        taken
+    }
+
+    pub(super) const fn has_fresh(&self) -> bool {
+        self.fresh > 0
+    }
+
+    pub(super) const fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+/// The answer to all targets of a firing: what was done about any, else why not about the first.
+pub(super) fn sum(sum: Option<Answer>, one: Answer) -> Answer {
+    match (sum, one) {
+        (Some(Answer::Acted { measure, timeout, before, targets }), Answer::Acted { .. }) => {
+            Answer::Acted { measure, timeout, before, targets: targets.saturating_add(1) }
+        }
+        (Some(known @ Answer::Acted { .. }), _) => known,
+        (_, Answer::Acted { .. }) | (None, _) => one,
+        (Some(known), _) => known,
+    }
+}
