@@ -11,6 +11,8 @@ use crate::decide::Measure;
 use crate::event::IncidentId;
 use crate::packet::Verdict;
 use crate::report::json::{Alarm, Incident};
+use crate::report::ports::PortRanges;
+use crate::report::rate::PerSecond;
 use crate::report::target::Target;
 use crate::store::reader::{Past, Sought};
 use crate::time::Wall;
@@ -172,11 +174,64 @@ pub struct Status {
     pub recent_incidents: Vec<Incident>,
     /// The latest bans, newest first, at most [`Status::LATEST`].
     pub recent_bans: Vec<BanRow>,
+    /// Packets a second, over the last minute or so; none from a daemon that is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_per_s: Option<PerSecond>,
+    /// Packets that counted for some rule, a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_per_s: Option<PerSecond>,
+    /// Who sent most: those with most packets, refused and dropped, first, at most [`Status::OFFENDERS`].
+    #[serde(default)]
+    pub offenders: Vec<Offender>,
+    /// The ports probed most within the last hour, those with most packets first, at most [`Status::LATEST`].
+    #[serde(default)]
+    pub top_ports: Vec<TopPort>,
 }
 
 impl Status {
-    /// How many of the latest alarms, incidents and bans a status holds: one screen of them.
-    pub const LATEST: usize = 5;
+    /// How many of the latest alarms, incidents and bans, and of the top ports, a status holds: one screen of them.
+    pub const LATEST: usize = 10;
+
+    /// How many offenders a status holds: as many as a tall terminal shows.
+    pub const OFFENDERS: usize = 40;
+}
+
+/// A source, and all it did within a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offender {
+    /// An address or prefix.
+    pub source: Target,
+    /// The rule of its latest incident, or of its ban where none is remembered.
+    pub rule: String,
+    /// Its incidents, open ones among them.
+    pub incidents: u64,
+    /// Those that are open.
+    pub open_incidents: u64,
+    /// Packets of its incidents.
+    pub packets: u64,
+    /// Packets dropped by the ban that stands.
+    pub dropped: u64,
+    /// Ports of its latest incident.
+    pub port_ranges: PortRanges,
+    /// How many distinct (protocol, port) that incident has in all.
+    pub distinct_ports: u64,
+    /// Protocols of that incident, by name.
+    pub protocols: Vec<String>,
+    /// Its latest packet that counted; none where only its ban is known.
+    pub last_seen: Option<Wall>,
+    /// The ban that covers it.
+    pub ban: Option<BanRow>,
+}
+
+/// A port, and how often it was probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopPort {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The destination port.
+    pub port: u16,
+    /// Packets of evidence within the last hour.
+    pub packets: u64,
 }
 
 /// One source of packets.
@@ -197,6 +252,9 @@ pub struct Capture {
     /// What became of packets that waited for a verdict; none for captures where none do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<Verdicts>,
+    /// Packets a second, over the last minute or so; none from a daemon that is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_per_s: Option<PerSecond>,
 }
 
 /// Verdicts that were given.

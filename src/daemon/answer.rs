@@ -1,6 +1,6 @@
 //! Answers to what the command line asks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,28 +8,31 @@ use ipnet::IpNet;
 use super::{Daemon, clock};
 use crate::config::Mode;
 use crate::control::protocol::{
-    self, Address, BanCounts, BanRow, Capture, Kernel, Limit, Occupancy, Refusal, Reply, Request, Status,
+    self, Address, BanCounts, BanRow, Kernel, Limit, Occupancy, Refusal, Reply, Request, Status, TopPort,
 };
 use crate::decide::{Measure, Standing};
 use crate::detect::MAX_OPEN;
 use crate::enforce::{Held, Redirected};
-use crate::engine::CapUse;
+use crate::engine::{CapUse, PortCount};
+use crate::packet;
 use crate::report::json;
 use crate::report::target::Target;
 use crate::time::{Wall, seconds_rounded_up};
 
 /// What the kernel holds, by what was asked for.
-type InKernel = HashMap<(IpNet, Measure), Held>;
+pub(super) type InKernel = HashMap<(IpNet, Measure), Held>;
 
 /// What tells a ban from others.
-type Named = (Measure, IpNet);
+pub(super) type Named = (Measure, IpNet);
 
 impl Daemon {
     pub(super) fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status { address: None } => {
                 let redirected = self.backend.redirected();
-                self.with_held(Self::latest_bans, |this, held| this.status(held, redirected))
+                let suspects = self.suspects();
+                let bans = |this: &Self| this.shown_bans(&suspects);
+                self.with_held(bans, |this, held| this.status(&suspects, held, redirected))
             }
             Request::Status { address: Some(target) } => {
                 let bans = |this: &Self| this.bans_about(target.0).into_iter().map(Self::name).collect();
@@ -116,24 +119,13 @@ impl Daemon {
         Reply::Unbanned { targets: lifted.into_iter().map(Target).collect() }
     }
 
-    fn status(&self, held: &InKernel, redirected: Option<Redirected>) -> Reply {
-        let counts = self.engine.counts();
-        let captures: Vec<Capture> = self
-            .captures
-            .received()
-            .into_iter()
-            .map(|received| Capture {
-                source: format!("nflog:{}", received.group),
-                verdict: received.verdict,
-                packets: received.packets,
-                lost: received.lost,
-                overruns: received.overruns,
-                undecoded: received.undecoded,
-                verdicts: None,
-            })
-            .chain(self.captures.queued())
-            .chain(self.captures.texts().received())
-            .collect();
+    fn status(&self, suspects: &HashSet<IpNet>, held: &InKernel, redirected: Option<Redirected>) -> Reply {
+        let (counts, now) = (self.engine.counts(), clock::now());
+        let open = self.open_incidents_of(suspects);
+        let mut captures = self.captures.all();
+        let rates = self.rates.fill(&mut captures, counts.evidence, now.boot);
+        let mut recent_bans = self.rows(held);
+        recent_bans.truncate(Status::LATEST);
         let lines = Some(self.captures.texts().undecoded()).filter(|count| *count > 0);
         let undecoded: BTreeMap<String, u64> = self
             .captures
@@ -154,7 +146,7 @@ impl Daemon {
             instance: self.options.instance.clone(),
             mode: self.loaded.config.mode,
             since: Wall::from(self.started),
-            uptime_s: clock::now().boot.saturating_sub(self.started.boot).as_secs(),
+            uptime_s: now.boot.saturating_sub(self.started.boot).as_secs(),
             packets: captures.iter().map(|capture| capture.packets).sum(),
             captures,
             evidence: counts.evidence,
@@ -167,9 +159,25 @@ impl Daemon {
             traps: self.traps.status(&self.loaded.config, redirected),
             kernel: self.kernel(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
-            recent_incidents: self.latest.incidents.iter().map(json::Incident::from).collect(),
-            recent_bans: self.rows(held),
+            recent_incidents: self.latest_incidents(&open),
+            recent_bans,
+            packets_per_s: rates.map(|[packets, _]| packets),
+            evidence_per_s: rates.map(|[_, evidence]| evidence),
+            offenders: self.offenders(suspects, &open, held),
+            top_ports: self.top_ports(),
         }))
+    }
+
+    fn top_ports(&self) -> Vec<TopPort> {
+        let name = |protocol| if protocol == packet::protocol::UDP { "udp" } else { "tcp" };
+        let counts = self.engine.top_ports(Status::LATEST, clock::now()).into_iter();
+        counts
+            .map(|PortCount { protocol, port, packets }| TopPort {
+                protocol: name(protocol).to_owned(),
+                port,
+                packets,
+            })
+            .collect()
     }
 
     /// How full the engine's tables are.
@@ -267,7 +275,7 @@ impl Daemon {
     }
 
     /// The latest bans that stand.
-    fn latest_bans(&self) -> Vec<Named> {
+    pub(super) fn latest_bans(&self) -> Vec<Named> {
         let mut bans: Vec<&Standing> = self.standing().collect();
         let newest = |ban: &&Standing| (std::cmp::Reverse(ban.since.boot), ban.target);
         if bans.len() > Status::LATEST {
@@ -276,7 +284,7 @@ impl Daemon {
         bans.into_iter().take(Status::LATEST).map(Self::name).collect()
     }
 
-    const fn name(ban: &Standing) -> Named {
+    pub(super) const fn name(ban: &Standing) -> Named {
         (ban.measure, ban.target)
     }
 
@@ -289,7 +297,7 @@ impl Daemon {
     }
 
     /// A ban as a listing shows it; none where the kernel does not hold it.
-    fn row(&self, standing: &Standing, held: &InKernel) -> Option<BanRow> {
+    pub(super) fn row(&self, standing: &Standing, held: &InKernel) -> Option<BanRow> {
         let held = held.get(&(standing.target, standing.measure))?;
         Some(BanRow {
             time: Wall::from(standing.since),

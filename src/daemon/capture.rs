@@ -41,16 +41,6 @@ pub(super) struct Captures {
     texts: Texts,
 }
 
-/// What was received of one group.
-pub(super) struct Received {
-    pub(super) group: u16,
-    pub(super) verdict: Verdict,
-    pub(super) packets: u64,
-    pub(super) lost: u64,
-    pub(super) overruns: u64,
-    pub(super) undecoded: u64,
-}
-
 impl Captures {
     pub(super) fn open(captures: &[config::Capture]) -> Result<Self, StartError> {
         let interfaces =
@@ -191,32 +181,29 @@ impl Captures {
         std::mem::replace(&mut self.undecided, false)
     }
 
-    /// What was received so far, a group each.
-    pub(super) fn received(&self) -> Vec<Received> {
-        let now = self.capture.as_ref().map(Capture::statistics).unwrap_or_default();
-        let overruns = now.overruns + self.before.overruns;
-        self.groups
-            .iter()
-            .map(|group| {
-                let number = group.settings.group;
-                let parts = now.groups.iter().chain(&self.before.groups).filter(|part| part.group == number);
-                let (packets, lost) =
-                    parts.fold((0, 0), |sum, part| (sum.0 + part.packets, sum.1 + part.lost));
-                Received {
-                    group: number,
-                    verdict: group.verdict,
-                    packets,
-                    lost,
-                    overruns,
-                    undecoded: group.undecoded,
-                }
-            })
-            .collect()
+    /// What was received so far, a line each.
+    pub(super) fn all(&self) -> Vec<protocol::Capture> {
+        self.groups_received().chain(self.queues.received()).chain(self.texts.received()).collect()
     }
 
-    /// What came by queues so far.
-    pub(super) fn queued(&self) -> impl Iterator<Item = protocol::Capture> {
-        self.queues.received()
+    fn groups_received(&self) -> impl Iterator<Item = protocol::Capture> {
+        let now = self.capture.as_ref().map(Capture::statistics).unwrap_or_default();
+        let overruns = now.overruns + self.before.overruns;
+        self.groups.iter().map(move |group| {
+            let number = group.settings.group;
+            let parts = now.groups.iter().chain(&self.before.groups).filter(|part| part.group == number);
+            let (packets, lost) = parts.fold((0, 0), |sum, part| (sum.0 + part.packets, sum.1 + part.lost));
+            protocol::Capture {
+                source: format!("nflog:{number}"),
+                verdict: group.verdict,
+                packets,
+                lost,
+                overruns,
+                undecoded: group.undecoded,
+                verdicts: None,
+                packets_per_s: None,
+            }
+        })
     }
 
     /// Packets that could not be decoded, by reason.

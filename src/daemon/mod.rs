@@ -12,8 +12,10 @@ mod history;
 mod keeping;
 mod latest;
 mod memory;
+mod offenders;
 mod outbound;
 mod queues;
+mod rates;
 mod reload;
 mod saving;
 mod signals;
@@ -34,7 +36,9 @@ use self::history::History;
 use self::keeping::Keeping;
 use self::latest::Latest;
 use self::memory::Memory;
+use self::offenders::Offenders;
 use self::outbound::Searches;
+use self::rates::Rates;
 use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
@@ -175,6 +179,8 @@ struct Daemon {
     started: Stamp,
     reinstalled: u64,
     latest: Latest,
+    offenders: Offenders,
+    rates: Rates,
     actions: Vec<Action>,
 }
 
@@ -308,6 +314,8 @@ impl Daemon {
             started,
             reinstalled: 0,
             latest,
+            offenders: Offenders::default(),
+            rates: Rates::new(started.boot),
             actions,
         };
         daemon.recall_bans(if enforces { kept } else { Kept::default() });
@@ -469,6 +477,9 @@ impl Daemon {
             self.listeners_at = now.boot + LISTENERS_EVERY;
             self.refresh_listeners();
         }
+        if self.rates.is_due(now.boot) {
+            self.rates.note(&self.captures.all(), self.engine.counts().evidence, now.boot);
+        }
         if let Some(what) = self.searches.ended() {
             self.latest.alarm(what, self.loaded.config.mode);
         }
@@ -486,7 +497,8 @@ impl Daemon {
     /// Does what the engine asked for until it asks for nothing more.
     fn carry_out(&mut self) {
         loop {
-            let Self { engine, actions, backend, searches, host, history, latest, loaded, .. } = self;
+            let Self { engine, actions, backend, searches, host, history, latest, offenders, loaded, .. } =
+                self;
             let mode = loaded.config.mode;
             engine.settle(
                 actions,
@@ -497,6 +509,7 @@ impl Daemon {
                     if let Some(history) = history {
                         history.note(&event, mode == Mode::Enforce);
                     }
+                    offenders.note(&event);
                     latest.tell(event, mode);
                     alarm.into_iter().for_each(|what| latest.alarm(what, mode));
                 },

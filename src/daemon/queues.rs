@@ -179,6 +179,7 @@ impl Queues {
                     dropped,
                     dropped_by_kernel: nfqueue::dropped(queue).ok().flatten(),
                 }),
+                packets_per_s: None,
             }
         })
     }

@@ -169,6 +169,7 @@ impl Texts {
             overruns: 0,
             undecoded: source.undecoded,
             verdicts: None,
+            packets_per_s: None,
         })
     }
 

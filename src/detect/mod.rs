@@ -27,7 +27,7 @@ mod memory_tests;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -268,6 +268,11 @@ impl Detector {
             .flatten()
             .filter(move |open| open.key.net().contains(&net) || net.contains(&open.key.net()))
             .map(Open::record)
+    }
+
+    /// The open incidents of exactly these sources.
+    pub fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
+        self.open.iter().flatten().filter(|open| sources.contains(&open.key.net())).map(Open::record)
     }
 
     /// What counts of a source now.

@@ -8,6 +8,7 @@ mod bans;
 mod evidence;
 mod exempted;
 mod inline;
+mod ports;
 mod restore;
 mod room;
 mod validated;
@@ -18,6 +19,7 @@ mod tests;
 mod traps;
 mod widen;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,8 @@ use self::bans::{end_of, lift, put};
 use self::evidence::Firings;
 pub use self::exempted::Exempted;
 use self::exempted::Exemptions;
+pub use self::ports::PortCount;
+use self::ports::Ports;
 pub use self::room::CapUse;
 pub use self::traps::Touch;
 use self::traps::Traps;
@@ -41,7 +45,7 @@ use crate::detect::{Capacity, Detector, Effect, Finding, MAX_OPEN, Occupancy, Ru
 use crate::enforce::{Change, Outcome};
 use crate::event::firing::Firing;
 use crate::event::{Alarm, BanEndReason, Event, Incident};
-use crate::packet::Observation;
+use crate::packet::{Observation, Verdict};
 use crate::time::Stamp;
 
 pub use self::web::WEB_PROBE;
@@ -102,6 +106,7 @@ pub struct Engine {
     ledger: Ledger,
     traps: Traps,
     counts: Counts,
+    ports: Ports,
     /// The errno of the kernel's latest refusal, until it accepts a change again: one alarm for each kind.
     refusing: Option<i32>,
     caps: Caps,
@@ -127,6 +132,7 @@ impl Engine {
             ledger: Ledger::default(),
             traps,
             counts: Counts::default(),
+            ports: Ports::default(),
             refusing: None,
             caps: Caps::default(),
             firings: Firings::default(),
@@ -158,6 +164,9 @@ impl Engine {
             Effect::Persisted(grounds) => self.answer(grounds, observation.packet.saddr, at, actions),
         }
         self.counts.evidence += 1;
+        if observation.verdict != Verdict::Outbound {
+            self.ports.note(&observation.packet, at);
+        }
     }
 
     /// Counts a packet that is no evidence for a reason outside the packet.
@@ -353,6 +362,12 @@ impl Engine {
         self.web.as_ref().map(|web| web.sources.occupancy())
     }
 
+    /// The ports that others probed most within the last hour, those with most packets first.
+    #[must_use]
+    pub fn top_ports(&self, most: usize, now: Stamp) -> Vec<PortCount> {
+        self.ports.top(most, now)
+    }
+
     /// How many incidents are open.
     #[must_use]
     pub fn open_incidents(&self) -> usize {
@@ -419,9 +434,16 @@ impl Engine {
         let web = self.web.iter().flat_map(move |web| web.sources.incidents_of(net));
         self.detector.incidents_of(net).chain(self.traps.incidents_of(net)).chain(web)
     }
+
     /// All open incidents.
     pub fn all_open_incidents(&self) -> impl Iterator<Item = Incident> {
         let all = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         all.into_iter().flat_map(|net| self.incidents_of(net))
+    }
+
+    /// The open incidents of exactly these sources: one pass, however many they are.
+    pub fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
+        let web = self.web.iter().flat_map(move |web| web.sources.incidents_among(sources));
+        self.detector.incidents_among(sources).chain(self.traps.incidents_among(sources)).chain(web)
     }
 }

@@ -4,7 +4,7 @@
 //! response holds for it all the same. Below the threshold the answer is milder: a web page can make its visitor's
 //! browser touch one trap.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -125,6 +125,11 @@ impl Traps {
 
     pub(super) fn incidents_of(&self, net: IpNet) -> impl Iterator<Item = Incident> {
         self.of(net).map(|(source, touched)| touched.record(source))
+    }
+
+    pub(super) fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
+        let wanted = self.touched.iter().filter(|(source, _)| sources.contains(source));
+        wanted.map(|(source, touched)| touched.record(*source))
     }
 
     /// Adds what counts of `net`.

@@ -5,7 +5,7 @@
 //! logarithmic and not constant: requests cost a server a thousand times that. It tells the same incidents as the detector: one
 //! from the first touch that counts until the source has been quiet for long enough.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -217,6 +217,12 @@ impl<T: Copy + Eq> Sources<T> {
             .iter()
             .filter(move |(key, _)| net.contains(&key.net()) || key.net().contains(&net))
             .filter_map(|(key, source)| Some(source.open.as_ref()?.record(key.net(), &self.threshold)))
+    }
+
+    /// The open incidents of exactly these sources.
+    pub(super) fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
+        let open = self.known.iter().filter_map(|(key, source)| Some((key.net(), source.open.as_ref()?)));
+        open.filter(|(net, _)| sources.contains(net)).map(|(net, open)| open.record(net, &self.threshold))
     }
 
     /// What counts now of the source within `net` that is nearest to the threshold, with its first and latest touch.

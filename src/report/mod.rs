@@ -7,8 +7,11 @@
 
 pub mod escape;
 pub mod firing;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod json;
 pub mod ports;
+pub mod rate;
 pub mod screen;
 pub mod table;
 pub mod target;

@@ -111,6 +111,14 @@ impl Screen {
     }
 }
 
+/// Lines of the terminal that `output` is; none where it is none.
+#[must_use]
+pub fn height(output: &impl AsFd) -> Option<u16> {
+    let asked = || rustix::termios::tcgetwinsize(output).ok().map(|size| size.ws_row);
+    let terminal = output.as_fd().is_terminal();
+    terminal.then(asked).flatten().filter(|&lines| lines > 0)
+}
+
 /// A window of no columns is one that nobody has told the size of.
 fn columns(output: &impl AsFd) -> Option<u16> {
     let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
