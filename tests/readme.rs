@@ -1,7 +1,11 @@
 //! What README.md shows is a real session: its commands are run against a daemon on the running kernel, and they print what
 //! is written there, but for numbers and times. `UPDATE_GOLDEN=1` writes what they print.
 
-#![expect(clippy::unwrap_used, reason = "a test states its expectations by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test states its expectations by panicking"
+)]
 
 mod support;
 
