@@ -175,6 +175,10 @@ pub struct BanEnd {
     pub target: IpNet,
     /// Why.
     pub reason: BanEndReason,
+    /// What was dropped.
+    pub action: Measure,
+    /// The rule's id, or `manual`.
+    pub rule: String,
 }
 
 /// Something the administrator must know.

@@ -24,6 +24,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         dry_run: false,
         flush: true,
         instance: arguments.instance.clone(),
+        log_format: None,
     };
     daemon::flush(&options).map_err(|error| failure(&error, session))?;
     session.show(|out, _| writeln!(out, "nothing of nfban's is left in the kernel"))

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG, Session};
 use crate::daemon::{self, Options, StartError};
-use crate::report::screen::{Color, Screen};
+use crate::log::Format;
+use crate::report::screen::Screen;
 
 /// Run the daemon: capture, detect, ban
 #[derive(Debug, clap::Args)]
@@ -26,17 +26,30 @@ pub struct Arguments {
     /// Run beside other instances, with a table, a socket and a state of its own
     #[arg(long, value_name = "NAME", value_parser = instance)]
     pub instance: Option<String>,
+    /// Log in this form, whatever the configuration says; auto is the journal where there is one, else text
+    #[arg(long, value_name = "FORMAT", value_parser = log_format())]
+    pub log_format: Option<Format>,
+}
+
+/// The words are told by clap, in the help and where another one is given.
+fn log_format() -> impl TypedValueParser<Value = Format> {
+    let names = Format::NAMES.map(|(name, _)| name);
+    PossibleValuesParser::new(names).map(|name| {
+        let known = Format::NAMES.into_iter().find(|(known, _)| *known == name);
+        known.map_or(Format::Auto, |(_, format)| format)
+    })
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    log_to_standard_error(session.global.color);
     let options = Options {
         config: arguments.config.clone(),
         dry_run: arguments.dry_run,
         flush: arguments.flush,
         instance: arguments.instance.clone(),
+        log_format: arguments.log_format,
     };
-    daemon::run(options).map_err(|error| failure(&error, session))?;
+    daemon::run(options, Screen::of(&io::stderr(), session.global.color))
+        .map_err(|error| failure(&error, session))?;
     Ok(Exit::Done)
 }
 
@@ -51,25 +64,6 @@ pub(super) fn failure(error: &StartError, session: &Session) -> Failure {
         StartError::Needs { .. } => Exit::No,
     };
     Failure::new(exit, error.to_string())
-}
-
-/// The journal stamps every line itself; anybody else gets the time with it. `NFBAN_LOG` sets the level.
-fn log_to_standard_error(color: Color) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .with_env_var("NFBAN_LOG")
-        .from_env_lossy();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(Screen::of(&io::stderr(), color).color);
-    // A second subscriber cannot be set; whoever did so first (a test) keeps the log.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        lines.without_time().try_init()
-    } else {
-        lines.try_init()
-    };
 }
 
 /// The name becomes part of a table's name, of paths and of a unit's name.

@@ -5,6 +5,7 @@
 //! machine but the files it is told to read: a configuration means the same everywhere.
 
 pub mod capture;
+pub mod log;
 pub mod names;
 pub mod problem;
 pub mod read;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::{Capture, LogText, Nflog};
+pub use self::log::Log;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
     Ban, Conntrack, Control, Family, Keep, KeepPackets, Nftables, Respond, Rules, Sets, Table,
@@ -72,6 +74,8 @@ pub struct Config {
     pub control: Control,
     /// Where the administrator's rules are.
     pub rules: Rules,
+    /// How the daemon's log is written.
+    pub log: Log,
 }
 
 /// Whether the kernel is told.
@@ -103,6 +107,7 @@ impl Default for Config {
             sources: Capacity::default().tracked,
             control: Control::default(),
             rules: Rules::default(),
+            log: Log::default(),
         }
     }
 }
@@ -192,6 +197,9 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     }
     if let Some(node) = keys.take("rules") {
         config.rules = settings::rules(node, report);
+    }
+    if let Some(node) = keys.take("log") {
+        config.log = log::read(node, report);
     }
     keys.finish(report);
     config

@@ -36,6 +36,7 @@ ignore: [{protocol: udp, dport: 138}]
 respond: {spoofable: restrict, validated: ban}
 ban: {times: [10m, 1h, 1d, 7d], forget: 30d, ipv6-prefix: 64, max: 100000}
 keep: {incidents: 90d, packets: headers}
+log: {format: json}
 nftables: {table: inet nfban, conntrack: auto}
 sources: 65536
 "#;
@@ -80,6 +81,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
         sources: 65_536,
         control: Control { socket: "/run/nfban/control.sock".into(), group: "nfban".into() },
         rules: Rules { directory: "/etc/nfban/rules.d".into() },
+        log: Log { format: crate::log::Format::Json },
     };
     assert_eq!(good(EXAMPLE), expected);
 }
@@ -107,6 +109,13 @@ fn settings_of_a_group_are_read() {
         buffer: 4 << 20,
     };
     assert_eq!(good(text).capture, [Capture::Nflog(expected)]);
+}
+
+#[test]
+fn a_form_of_the_log_that_nobody_knows_is_an_error_that_names_the_nearest() {
+    let problems = read("log: {format: jsno}\n").unwrap_err().to_string();
+    assert!(problems.contains("json"), "{problems}");
+    assert!(read("log: {path: /var/log/nfban}\n").is_err());
 }
 
 #[test]

@@ -168,6 +168,9 @@ pub struct Status {
     pub traps: Option<Traps>,
     /// How the kernel's side does.
     pub kernel: Kernel,
+    /// How the daemon's log fares; nothing lost from a daemon that is older.
+    #[serde(default)]
+    pub log: crate::log::Fares,
     /// The latest alarms, newest first, at most [`Status::LATEST`].
     pub alarms: Vec<Alarm>,
     /// The latest incidents, newest first, at most [`Status::LATEST`].

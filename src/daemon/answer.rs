@@ -158,6 +158,7 @@ impl Daemon {
             limits: self.limits(),
             traps: self.traps.status(&self.loaded.config, redirected),
             kernel: self.kernel(),
+            log: self.latest.log().fares(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
             recent_incidents: self.latest_incidents(&open),
             recent_bans,

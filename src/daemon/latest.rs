@@ -2,50 +2,44 @@
 
 use std::collections::VecDeque;
 
-use tracing::{info, warn};
-
 use super::clock;
 use crate::config::Mode;
 use crate::event::{self, Event};
-use crate::report::text;
+use crate::log::Log;
 
 /// How many of the latest incidents and alarms a status shows.
 const LATEST: usize = crate::control::protocol::Status::LATEST;
 
 /// The latest of what was told.
-#[derive(Default)]
 pub(super) struct Latest {
+    log: Log,
     pub(super) incidents: VecDeque<event::Incident>,
     pub(super) alarms: VecDeque<event::Alarm>,
 }
 
 impl Latest {
+    pub(super) const fn new(log: Log) -> Self {
+        Self { log, incidents: VecDeque::new(), alarms: VecDeque::new() }
+    }
+
     pub(super) fn alarm(&mut self, what: String, mode: Mode) {
         self.tell(Event::Alarm(event::Alarm { time: clock::now(), what }), mode);
     }
 
     pub(super) fn tell(&mut self, event: Event, mode: Mode) {
-        let words = text::describe(&event);
+        self.log.tell(&event, mode);
         match event {
-            Event::Ban(_) | Event::BanEnd(_) if mode == Mode::Watch => info!("watching only: {words}"),
-            Event::Alarm(alarm) => {
-                warn!("{words}");
-                remember(&mut self.alarms, alarm);
-            }
-            Event::Incident(incident) => {
-                info!("{words}");
-                remember(&mut self.incidents, *incident);
-            }
-            Event::IncidentUpdate(incident) => {
-                info!("{words}");
-                self.renew(*incident);
-            }
-            Event::IncidentEnd(end) => {
-                info!("{words}");
-                self.renew(end.incident);
-            }
-            _ => info!("{words}"),
+            Event::Alarm(alarm) => remember(&mut self.alarms, alarm),
+            Event::Incident(incident) => remember(&mut self.incidents, *incident),
+            Event::IncidentUpdate(incident) => self.renew(*incident),
+            Event::IncidentEnd(end) => self.renew(end.incident),
+            Event::Ban(_) | Event::BanEnd(_) | Event::Summary(_) => {}
         }
+    }
+
+    /// The log that it is told to.
+    pub(super) const fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Shows what the incident has come to, while it is among the latest.

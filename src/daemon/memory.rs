@@ -184,6 +184,7 @@ mod tests {
             dry_run: false,
             flush: false,
             instance: instance.map(str::to_owned),
+            log_format: None,
         };
         let of =
             |instance, of_service: Option<&str>| directory(&options(instance), of_service.map(Into::into));

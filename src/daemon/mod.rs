@@ -52,6 +52,8 @@ use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
 use crate::engine::{Action, Engine};
 use crate::host::{HostFacts, Watch};
+use crate::log::{self, Log};
+use crate::report::screen::Screen;
 use crate::setup;
 use crate::store::bans::Kept;
 use crate::time::Stamp;
@@ -68,6 +70,8 @@ pub struct Options {
     pub flush: bool,
     /// A name of its own for table and socket, beside another daemon.
     pub instance: Option<String>,
+    /// In place of what the configuration says of the log.
+    pub log_format: Option<log::Format>,
 }
 
 /// Why the daemon did not start.
@@ -131,6 +135,7 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
     if options.dry_run {
         config.mode = Mode::Watch;
     }
+    config.log.format = options.log_format.unwrap_or(config.log.format);
     if let Some(instance) = &options.instance {
         if config.nftables.sets.is_none() {
             config.nftables.table.name = format!("nfban_{instance}");
@@ -184,18 +189,23 @@ struct Daemon {
     actions: Vec<Action>,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. The log is in colour where `screen` has it.
 ///
 /// # Errors
 /// When it cannot start. What goes wrong later is reported and retried.
-pub fn run(options: Options) -> Result<(), StartError> {
+pub fn run(options: Options, screen: Screen) -> Result<(), StartError> {
     // Before any thread exists, so that none of them is chosen for a signal's default action.
     let signals = Signals::install().map_err(|error| StartError::needs("catch signals", error))?;
+    let log = Log::new();
     let loaded =
         load(&options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    // Until it is dropped, which is the last that is done here.
+    let _writing = log
+        .begin(loaded.config.log.format, screen)
+        .map_err(|error| StartError::needs("start the thread of the log", error))?;
     // The socket first: a second daemon on it must not touch the kernel.
     let (_server, inbox) = serve(&options, &loaded.config.control)?;
-    let mut daemon = Daemon::start(options, loaded, inbox)?;
+    let mut daemon = Daemon::start(options, loaded, inbox, log)?;
     daemon.announce();
     daemon.carry_out();
     notify(&[sd_notify::NotifyState::Ready]);
@@ -260,7 +270,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 }
 
 impl Daemon {
-    fn start(options: Options, loaded: Loaded, inbox: Inbox) -> Result<Self, StartError> {
+    fn start(options: Options, loaded: Loaded, inbox: Inbox, log: Log) -> Result<Self, StartError> {
         let config = &loaded.config;
         // Changes are watched for before the facts are read: none falls in between.
         let watch = Watch::open().map_err(|error| StartError::needs("watch addresses and routes", error))?;
@@ -289,7 +299,7 @@ impl Daemon {
         let enforces = config.mode == Mode::Enforce;
         let saving = (enforces && memory.is_some()).then_some(saving);
         let history = memory.is_some().then(|| History::new(started));
-        let mut latest = Latest::default();
+        let mut latest = Latest::new(log);
         alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
         let mut daemon = Self {
             options,

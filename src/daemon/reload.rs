@@ -46,6 +46,9 @@ impl Daemon {
             }
             self.keeping.follow(&self.backend);
         }
+        if new.config.log != self.loaded.config.log {
+            self.latest.log().switch(new.config.log.format);
+        }
         self.loaded = new;
         // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
         let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));

@@ -335,6 +335,8 @@ fn told(standing: &Standing, now: Stamp) -> Ban {
 pub(super) fn end_of(standing: &Standing, reason: BanEndReason, now: Stamp, actions: &mut Vec<Action>) {
     // What the kernel never held has never begun.
     if standing.state == State::Held {
-        actions.push(Action::Tell(Event::BanEnd(BanEnd { time: now, target: standing.target, reason })));
+        let Standing { target, measure: action, .. } = *standing;
+        let rule = standing.rule.clone();
+        actions.push(Action::Tell(Event::BanEnd(BanEnd { time: now, target, reason, action, rule })));
     }
 }

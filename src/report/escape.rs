@@ -31,6 +31,19 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same for text whose parts from outside are escaped already, or may not be: a backslash stays as it is.
+#[must_use]
+pub fn disarm(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c == '\\' { shown.push(c) } else { push(&mut shown, c) }
+    }
+    Cow::Owned(shown)
+}
+
 /// The same for octets that may be no UTF-8: what is not becomes `\x..`.
 #[must_use]
 pub fn escape_octets(octets: &[u8]) -> String {
@@ -78,6 +91,13 @@ mod tests {
         assert_eq!(escape("a\nb\tc\rd\\e\0"), r"a\nb\tc\rd\\e\u{0}");
         assert_eq!(escape("user\u{202e}txt.exe\u{2066}"), r"user\u{202e}txt.exe\u{2066}");
         assert_eq!(escape("ad\u{200b}min\u{e0041}"), r"ad\u{200b}min\u{e0041}");
+    }
+
+    #[test]
+    fn what_is_escaped_already_stays_so() {
+        let text = escape("a\\b\u{1b}[2J").into_owned();
+        assert_eq!(disarm(&text), text);
+        assert_eq!(disarm("a\\b\u{1b}[2J\n"), r"a\b\u{1b}[2J\n");
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub struct BanEnd {
     pub time: Wall,
     pub target: Target,
     pub reason: BanEndReason,
+    pub action: Measure,
+    pub rule: String,
 }
 
 /// See [`event::Alarm`].
@@ -174,7 +176,9 @@ impl From<&Event> for Record {
             Event::Ban(ban) => Self::Ban(ban.into()),
             Event::IncidentEnd(end) => Self::IncidentEnd(IncidentTotals::new(&end.incident, end.time.into())),
             Event::BanEnd(end) => {
-                Self::BanEnd(BanEnd { time: end.time.into(), target: Target(end.target), reason: end.reason })
+                let event::BanEnd { time, target, reason, action, ref rule } = *end;
+                let rule = rule.clone();
+                Self::BanEnd(BanEnd { time: time.into(), target: Target(target), reason, action, rule })
             }
             Event::Alarm(alarm) => Self::Alarm(alarm.into()),
             Event::Summary(summary) => Self::Summary((*summary).into()),
@@ -312,7 +316,7 @@ mod tests {
 {"type":"ban","time":"2026-01-02T03:04:08.200006Z","target":"192.0.2.7","action":"restrict","rule":"tcp-syn-scan","incident":"00c0ffee00000001","timeout_s":600}
 {"type":"incident-update","incident":"00c0ffee00000001","time":"2026-01-02T03:04:25.000006Z","rule":"tcp-syn-scan","source":"192.0.2.7","packets":24,"bytes":1440,"distinct_ports":12,"evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:25.000006Z","duration_s":20.0,"destinations":["203.0.113.5"],"distinct_destinations":1,"ports":[22,23,80,81,82],"port_ranges":"22-23,80-82","source_ports":[40000],"distinct_source_ports":1,"protocols":["tcp"],"addresses":1,"tool":"nmap"}
 {"type":"incident-end","incident":"00c0ffee00000001","time":"2026-01-02T03:10:00.000000Z","rule":"tcp-syn-scan","source":"192.0.2.7","packets":24,"bytes":1440,"distinct_ports":12,"evidence":"spoofable","first_seen":"2026-01-02T03:04:05.000006Z","last_seen":"2026-01-02T03:04:25.000006Z","duration_s":20.0,"destinations":["203.0.113.5"],"distinct_destinations":1,"ports":[22,23,80,81,82],"port_ranges":"22-23,80-82","source_ports":[40000],"distinct_source_ports":1,"protocols":["tcp"],"addresses":1,"tool":"nmap"}
-{"type":"ban-end","time":"2026-01-02T03:14:08.200006Z","target":"192.0.2.7","reason":"expired"}
+{"type":"ban-end","time":"2026-01-02T03:14:08.200006Z","target":"192.0.2.7","reason":"expired","action":"restrict","rule":"tcp-syn-scan"}
 {"type":"ban","time":"2026-01-02T04:00:00.000000Z","target":"2001:db8:1:2::/64","action":"ban","rule":"manual","incident":null,"timeout_s":null}
 {"type":"alarm","time":"2026-01-02T04:00:00.000000Z","what":"the cap of 100000 bans is reached"}
 {"type":"summary","packets":14,"undecoded":1,"sources":3,"incidents":1,"bans":2,"time_jumps":0}

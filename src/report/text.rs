@@ -234,6 +234,8 @@ pub(crate) mod tests {
                 time: stamp(603_200_000),
                 target: ban.target,
                 reason: BanEndReason::Expired,
+                action: ban.action,
+                rule: ban.rule,
             }),
             Event::Ban(Ban {
                 time: later,

@@ -152,6 +152,10 @@ fn counts(status: &Status, screen: Screen) -> Table {
     if let Some(traps) = &status.traps {
         row("traps", trapped(traps));
     }
+    if status.log.lost > 0 {
+        let lost = count(status.log.lost, "line", "lines");
+        row("log", format!("{lost} lost, {} waiting: who reads it has stalled", status.log.waiting));
+    }
     row("kernel", kernel(status));
     table
 }
@@ -542,6 +546,7 @@ pub(in crate::cli) mod tests {
                 taken: vec!["tcp/3389".into()],
                 trouble: None,
             }),
+            log: crate::log::Fares::default(),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
                 owned: false,
