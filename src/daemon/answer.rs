@@ -143,7 +143,7 @@ impl Daemon {
         Reply::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            instance: self.options.instance.clone(),
+            instance: self.options.instance.as_ref().map(ToString::to_string),
             mode: self.loaded.config.mode,
             since: Wall::from(self.started),
             uptime_s: now.boot.saturating_sub(self.started.boot).as_secs(),

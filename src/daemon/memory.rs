@@ -37,7 +37,7 @@ pub(super) fn directory(options: &Options, of_service: Option<std::ffi::OsString
     let first = of_service.and_then(|all| all.to_str()?.split(':').next().map(PathBuf::from));
     let instance = options.instance.as_ref();
     first.filter(|path| path.is_absolute()).unwrap_or_else(|| match instance {
-        Some(instance) => PathBuf::from(format!("/var/lib/nfban-{instance}")),
+        Some(instance) => instance.state(),
         None => PathBuf::from("/var/lib/nfban"),
     })
 }
@@ -183,7 +183,7 @@ mod tests {
             config: PathBuf::new(),
             dry_run: false,
             flush: false,
-            instance: instance.map(str::to_owned),
+            instance: instance.map(|name| name.parse().unwrap()),
             log_format: None,
         };
         let of =

@@ -22,6 +22,7 @@ mod signals;
 mod surroundings;
 mod texts;
 mod trap;
+mod watchdog;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use self::rates::Rates;
 use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
+use self::watchdog::Watchdog;
 use crate::config::rules::Rules;
 use crate::config::{Config, Control, Mode, Problems, Trust};
 use crate::control::archive::Archive;
@@ -52,6 +54,7 @@ use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
 use crate::engine::{Action, Engine};
 use crate::host::{HostFacts, Watch};
+use crate::instance::Instance;
 use crate::log::{self, Log};
 use crate::report::screen::Screen;
 use crate::setup;
@@ -69,7 +72,7 @@ pub struct Options {
     /// Take everything out of the kernel when stopped.
     pub flush: bool,
     /// A name of its own for table and socket, beside another daemon.
-    pub instance: Option<String>,
+    pub instance: Option<Instance>,
     /// In place of what the configuration says of the log.
     pub log_format: Option<log::Format>,
 }
@@ -138,9 +141,9 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
     config.log.format = options.log_format.unwrap_or(config.log.format);
     if let Some(instance) = &options.instance {
         if config.nftables.sets.is_none() {
-            config.nftables.table.name = format!("nfban_{instance}");
+            config.nftables.table.name = instance.table();
         }
-        config.control.socket = PathBuf::from(format!("/run/nfban-{instance}/control.sock"));
+        config.control.socket = instance.socket();
     }
     Ok(Loaded { config, rules, web })
 }
@@ -345,7 +348,7 @@ impl Daemon {
     }
 
     fn work(&mut self, signals: &Signals) {
-        let watchdog = sd_notify::watchdog_enabled();
+        let mut watchdog = Watchdog::of_service(clock::now().boot);
         self.do_due();
         // From here on there is somebody to give verdicts.
         if let Err(error) = self.captures.queues().begin() {
@@ -355,10 +358,8 @@ impl Daemon {
         // What came while groups were still being bound waits in memory, where poll does not see it.
         self.take_packets();
         loop {
-            let woken = self.wait(signals, watchdog.map(|every| every / 2));
-            if watchdog.is_some() {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-            }
+            let woken = self.wait(signals, watchdog.next_deadline());
+            watchdog.went_round(clock::now().boot);
             for signal in signals.pending() {
                 match signal {
                     Signal::Stop => return,
@@ -398,7 +399,7 @@ impl Daemon {
     }
 
     /// Waits for packets, signals, requests or the next deadline.
-    fn wait(&mut self, signals: &Signals, at_most: Option<Duration>) -> Woken {
+    fn wait(&mut self, signals: &Signals, until: Option<Duration>) -> Woken {
         let now = clock::now().boot;
         let save_at = self.memory.as_ref().map(Memory::next_deadline);
         let look_at = self.captures.texts().next_deadline();
@@ -406,8 +407,8 @@ impl Daemon {
         let add_at = self.history.as_ref().map(History::next_deadline);
         let own =
             [self.keeping.next_deadline(), bans_at, add_at, save_at, look_at, self.engine.next_deadline()];
-        let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at)]).flatten().min();
-        let timeout = [due.map(|at| at.saturating_sub(now)), at_most].into_iter().flatten().min();
+        let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at), until]).flatten().min();
+        let timeout = due.map(|at| at.saturating_sub(now));
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
         let (capture, table) = (self.captures.as_fd(), self.keeping.as_fd());
         let mut fds = vec![

@@ -1,14 +1,25 @@
 //! A new configuration while running.
 
+use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use super::{Daemon, clock, load};
+use super::{Daemon, clock, load, notify};
 use crate::detect::Capacity;
 use crate::setup;
 
 impl Daemon {
-    /// Takes a new configuration if it is good; else everything stays as it is.
+    /// Takes a new configuration if it is good; else everything stays as it is. The service manager is told of both ends.
     pub(super) fn reload(&mut self) -> Result<(), String> {
+        // Without the time, a manager that waits for the reload takes the message for one of an earlier reload (sd_notify(3)).
+        let begin = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]);
+        begin.iter().for_each(|begin| notify(begin));
+        let taken = self.take_configuration();
+        // When it began nowhere, its end changes nothing.
+        notify(&[NotifyState::Ready]);
+        taken
+    }
+
+    fn take_configuration(&mut self) -> Result<(), String> {
         let new = load(&self.options).map_err(|problems| {
             for problem in problems.iter() {
                 warn!("{problem}");
