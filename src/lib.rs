@@ -14,7 +14,7 @@
 //! run. [`setup`] makes the same engine for both of [`config`]uration and [`host`] facts; [`filter`] is shared by rules
 //! and configuration, [`address`] and [`time`] by all. [`cli`] is the command line, which talks to the daemon over
 //! [`control`]; [`netlink`] is how sockets to the kernel are read and written; [`demo`] shows the whole. [`import`] makes
-//! configurations of those of other programs.
+//! configurations of those of other programs. [`instance`] is what a daemon beside another one goes by.
 //!
 //! `ARCHITECTURE.md` tells the life of a packet with the names of its functions, `docs/detection.md` what is evidence.
 
@@ -34,6 +34,7 @@ pub mod event;
 pub mod filter;
 pub mod host;
 pub mod import;
+pub mod instance;
 pub mod log;
 pub mod netlink;
 pub mod packet;

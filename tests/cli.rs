@@ -140,6 +140,7 @@ fn a_wrong_command_line_is_2_and_says_where_to_look() {
         (&["unban", "--all", "192.0.2.7"], "cannot be used with"),
         (&["status", "\u{202e}x"], r"'\u{202e}x'"),
         (&["run", "--instance", "../x"], "letters, digits"),
+        (&["--instance", "nfban", "check"], "take another name"),
         (&["replay", "--year", "1969"], "1970"),
         (&["replay", "--timezone", "Mars/Olympus"], "such as UTC"),
         (&["replay", "--home", "here"], "an address or a prefix is expected"),
@@ -162,11 +163,7 @@ fn without_a_subcommand_the_help_is_shown_and_nothing_is_done() {
 #[test]
 fn the_help_of_every_subcommand_mentions_each_flag() {
     for (subcommand, flags) in [
-        (
-            "run",
-            &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--dry-run", "--flush", "--instance <NAME>"]
-                [..],
-        ),
+        ("run", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--dry-run", "--flush"][..]),
         ("check", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml"]),
         (
             "replay",
@@ -196,7 +193,13 @@ fn the_help_of_every_subcommand_mentions_each_flag() {
         assert_eq!(status(&output), 0, "{subcommand}");
         assert_eq!(stderr(&output), "");
         let help = stdout(&output);
-        for flag in flags.iter().chain(&["--socket <PATH>", "NFBAN_SOCKET", "--color <WHEN>", "--help"]) {
+        for flag in flags.iter().chain(&[
+            "--socket <PATH>",
+            "NFBAN_SOCKET",
+            "--instance <NAME>",
+            "--color <WHEN>",
+            "--help",
+        ]) {
             assert!(help.contains(flag), "{subcommand} --help does not mention {flag}:\n{help}");
         }
         let whole = run(&["--help"]);
@@ -229,6 +232,22 @@ fn without_a_daemon_it_is_69_and_says_how_to_start_it() {
         assert_fails(&output, 69, "systemctl start nfban");
         assert!(stderr(&output).contains(socket.to_str().unwrap()), "{output:?}");
     }
+}
+
+#[test]
+fn an_instance_has_a_socket_and_a_configuration_of_its_own() {
+    for command in ["status", "bans", "reload"] {
+        assert_fails(&run(&["--instance", "no-such", command]), 69, "/run/nfban-no-such/control.sock");
+    }
+    for command in ["run", "check", "ruleset", "flush"] {
+        let output = run(&[command, "--instance", "no-such"]);
+        assert_eq!(status(&output), 78, "{output:?}");
+        assert!(stderr(&output).starts_with("/etc/nfban/no-such.yaml: error: "), "{output:?}");
+    }
+    // What is named wins.
+    assert_fails(&run(&["status", "--instance", "no-such", "--socket", "/nonexistent"]), 69, "/nonexistent");
+    let output = run(&["check", "--instance", "no-such", "-c", "/nonexistent"]);
+    assert!(stderr(&output).starts_with("/nonexistent: error: "), "{output:?}");
 }
 
 #[test]

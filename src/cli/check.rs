@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
-use super::{CONFIG, Session};
+use super::{Global, Session};
 use crate::capture::kmsg::DEVICE;
 use crate::config::rules::{self, Rules};
 use crate::config::{Capture, Config, LogText, Problem, Problems, Severity, Trust};
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
 use crate::host::reader::Reader;
+use crate::instance::Instance;
 use crate::report::escape::escape;
 use crate::report::text::count;
 use crate::setup;
@@ -19,16 +20,17 @@ use crate::setup;
 /// Check the configuration and the rules, showing all errors at once
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
-    pub config: PathBuf,
+    /// The configuration [default: /etc/nfban/nfban.yaml, or NAME.yaml there of the instance]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let (config, rules, mut problems) = read(&arguments.config);
+    let file = session.config(arguments.config.as_deref());
+    let (config, rules, mut problems) = read(&file);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     if let Some(config) = &config {
-        unreadable(config, &arguments.config).into_iter().for_each(|warning| problems.push(warning));
+        unreadable(config, &file).into_iter().for_each(|warning| problems.push(warning));
     }
     let warnings = problems.len() - errors;
     session.show_problems(&problems);
@@ -45,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     session.show(|out, _| {
         let enabled = rules.packets.iter().filter(|rule| rule.enabled).count()
             + rules.web.rule.iter().filter(|rule| rule.enabled).count();
-        writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", arguments.config.display())?;
+        writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", file.display())?;
         traps.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
     })
 }
@@ -66,8 +68,10 @@ fn trouble_with_traps(config: &Config, session: &Session) -> Vec<String> {
         }
         Err(error) => vec![format!("at which traps something listens cannot be seen: {error}")],
     };
-    let socket = session.global.socket.as_deref().unwrap_or(&config.control.socket);
-    if let Ok(Reply::Status(status)) = ask(socket, &Request::Status { address: None }) {
+    let Global { socket, instance, .. } = &session.global;
+    let configured = || instance.as_ref().map_or_else(|| config.control.socket.clone(), Instance::socket);
+    let socket = socket.clone().unwrap_or_else(configured);
+    if let Ok(Reply::Status(status)) = ask(&socket, &Request::Status { address: None }) {
         trouble.extend(status.traps.and_then(|traps| traps.trouble));
     }
     trouble

@@ -33,6 +33,7 @@ use self::exit::{Exit, Failure};
 use crate::config::Problems;
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
+use crate::instance::Instance;
 use crate::report::escape::escape;
 use crate::report::screen::{Color, Screen};
 
@@ -58,9 +59,12 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The daemon's control socket [default: /run/nfban/control.sock]
+    /// The daemon's control socket [default: /run/nfban/control.sock, or that of the instance]
     #[arg(long, global = true, value_name = "PATH", env = "NFBAN_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
+    /// The daemon of this name, which has a configuration, a table, a socket and a state of its own
+    #[arg(long, global = true, value_name = "NAME")]
+    pub instance: Option<Instance>,
     /// When to use colour; auto is on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value_t, value_parser = color())]
     pub color: Color,
@@ -108,8 +112,17 @@ impl Session {
 
     /// The daemon's socket.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        self.global.socket.as_deref().unwrap_or(Path::new(SOCKET))
+    pub fn socket(&self) -> PathBuf {
+        let Global { socket, instance, .. } = &self.global;
+        let usual = || instance.as_ref().map_or_else(|| PathBuf::from(SOCKET), Instance::socket);
+        socket.clone().unwrap_or_else(usual)
+    }
+
+    /// The configuration: the one that was named, or the usual one of the instance.
+    #[must_use]
+    pub fn config(&self, named: Option<&Path>) -> PathBuf {
+        let usual = || self.global.instance.as_ref().map_or_else(|| PathBuf::from(CONFIG), Instance::config);
+        named.map_or_else(usual, Path::to_path_buf)
     }
 
     /// Asks the daemon; a refusal is a failure.
@@ -117,7 +130,7 @@ impl Session {
     /// # Errors
     /// No daemon, no permission, or its no.
     pub fn ask(&self, request: &Request) -> Result<Reply, Failure> {
-        match ask(self.socket(), request)? {
+        match ask(&self.socket(), request)? {
             Reply::Refused { refusal, message } => Err(Failure::new(refusal.into(), message)),
             reply => Ok(reply),
         }

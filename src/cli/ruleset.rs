@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::Session;
 use super::exit::{Exit, Failure};
-use super::{CONFIG, Session};
 use crate::config::{Capture, Config, Mode, Nflog};
 use crate::packet::Verdict;
 use crate::setup;
@@ -12,13 +12,14 @@ use crate::setup;
 /// Print the nftables text that pairs with the configuration
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
-    pub config: PathBuf,
+    /// The configuration [default: /etc/nfban/nfban.yaml, or NAME.yaml there of the instance]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let config = match Config::load(&arguments.config) {
+    let file = session.config(arguments.config.as_deref());
+    let config = match Config::load(&file) {
         Ok((config, _)) => config,
         Err(problems) => {
             session.show_problems(&problems);
@@ -28,7 +29,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             ));
         }
     };
-    let text = paired(&config, &arguments.config).ok_or_else(|| {
+    let text = paired(&config, &file).ok_or_else(|| {
         Failure::new(Exit::No, "no NFLOG group for refused packets is captured: nothing to pair with")
     })?;
     session.show(|out, _| out.write_all(text.as_bytes()))
