@@ -1,6 +1,11 @@
 //! What the daemon tells the service manager that started it, as sd_notify(3) has it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test states its expectations by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test states its expectations by panicking"
+)]
 
 mod support;
 
