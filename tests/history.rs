@@ -122,3 +122,44 @@ fn a_stop_keeps_what_open_incidents_have_come_to() {
     assert_eq!(number(&setup, "SELECT record ->> 'packets' FROM incident"), 15);
     assert_eq!(number(&setup, "SELECT count(*) FROM deed WHERE enforced = 0"), 1);
 }
+
+/// Whether a file of the state database has the octets.
+fn is_in_database(setup: &Setup, octets: &[u8]) -> bool {
+    std::fs::read_dir(setup.folder()).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        let is_of_it = path.file_name().unwrap().to_str().unwrap().starts_with("state.db");
+        is_of_it && std::fs::read(&path).unwrap().windows(octets.len()).any(|window| window == octets)
+    })
+}
+
+#[test]
+fn who_is_forgotten_is_gone_from_memory_and_from_the_file() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "");
+    probe(&pair, &daemon, 20_000..20_012);
+    wait_until("the incident is in the database", || !daemon.ask("incidents --json").out.is_empty());
+    let refused = daemon.ask("forget 203.0.113.7");
+    assert_eq!(refused.exit, Some(1));
+    assert!(refused.err.contains("nfban unban 203.0.113.7"), "{refused:?}");
+    assert_eq!(daemon.ask("unban 203.0.113.7").exit, Some(0));
+    wait_until("the ban's end is in the database", || {
+        daemon.ask("incidents --json").out.contains("\"unban\"")
+    });
+    assert!(is_in_database(daemon.setup(), STRANGER.as_bytes()));
+
+    let forgotten = daemon.ask("forget 203.0.113.7");
+    assert_eq!(
+        forgotten.out, "203.0.113.7 is forgotten: 1 incident, 1 past ban; what the log says of it stays\n",
+        "{forgotten:?}"
+    );
+    for octets in [STRANGER.as_bytes(), &[203, 0, 113, 7]] {
+        assert!(!is_in_database(daemon.setup(), octets));
+    }
+    assert_eq!(daemon.ask("incidents").out, "no incidents\n");
+    let known = daemon.ask("status 203.0.113.7 --json").lines().remove(0);
+    assert_eq!((&known["incidents_total"], &known["repetitions"]), (&0.into(), &0.into()));
+    assert!(known["first_seen"].is_null(), "{known}");
+    assert_eq!(daemon.status()["recent_incidents"].as_array().unwrap().len(), 0);
+    let setup = daemon.stop(Signal::TERM);
+    assert!(!is_in_database(&setup, STRANGER.as_bytes()), "nothing of it was waiting");
+}

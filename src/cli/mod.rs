@@ -11,6 +11,7 @@ mod check;
 pub mod demo;
 pub mod exit;
 mod flush;
+mod forget;
 mod import;
 mod incidents;
 mod reload;
@@ -88,6 +89,7 @@ pub enum Command {
     Incidents(incidents::Arguments),
     Ban(ban::Arguments),
     Unban(unban::Arguments),
+    Forget(forget::Arguments),
     Flush(flush::Arguments),
     Ruleset(ruleset::Arguments),
     Import(import::Arguments),
@@ -178,6 +180,7 @@ impl Command {
             Self::Incidents(arguments) => incidents::run(arguments, session),
             Self::Ban(arguments) => ban::run(arguments, session),
             Self::Unban(arguments) => unban::run(arguments, session),
+            Self::Forget(arguments) => forget::run(arguments, session),
             Self::Flush(arguments) => flush::run(arguments, session),
             Self::Ruleset(arguments) => ruleset::run(arguments, session),
             Self::Import(arguments) => import::run(arguments, session),

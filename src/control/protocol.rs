@@ -47,6 +47,11 @@ pub enum Request {
     },
     /// Lift every ban: answered by [`Reply::Unbanned`], with no targets where nobody was banned.
     UnbanAll,
+    /// Forget what is known of a source: answered by [`Reply::Forgotten`], or refused while it is banned.
+    Forget {
+        /// An address, or all within a prefix.
+        target: Target,
+    },
     /// Read the configuration again: answered by [`Reply::Reloaded`], or refused while the old one goes on.
     Reload,
 }
@@ -60,7 +65,9 @@ impl Request {
     pub const fn changes(&self) -> bool {
         match self {
             Self::Status { .. } | Self::Bans | Self::Incidents(_) => false,
-            Self::Ban { .. } | Self::Unban { .. } | Self::UnbanAll | Self::Reload => true,
+            Self::Ban { .. } | Self::Unban { .. } | Self::UnbanAll | Self::Forget { .. } | Self::Reload => {
+                true
+            }
         }
     }
 }
@@ -94,6 +101,17 @@ pub enum Reply {
     Unbanned {
         /// The targets.
         targets: Vec<Target>,
+    },
+    /// Nothing is known any more of it.
+    Forgotten {
+        /// What was forgotten: of an IPv6 address the prefix that it is counted by.
+        target: Target,
+        /// Incidents that were remembered.
+        incidents: u64,
+        /// Bans that had ended and were remembered.
+        bans: u64,
+        /// Older copies of the state database, which are as they were and may name anybody.
+        copies: Vec<String>,
     },
     /// The new configuration is in use.
     Reloaded,
@@ -451,6 +469,7 @@ mod tests {
         assert!(Request::Ban { target, timeout_s: None, reason: None }.changes());
         assert!(Request::Unban { target }.changes());
         assert!(Request::UnbanAll.changes());
+        assert!(Request::Forget { target }.changes());
         assert!(Request::Reload.changes());
     }
 }

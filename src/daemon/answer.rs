@@ -38,8 +38,10 @@ impl Daemon {
                 let bans = |this: &Self| this.bans_about(target.0).into_iter().map(Self::name).collect();
                 self.with_held(bans, |this, held| this.address(target.0, held))
             }
-            // The thread of the control socket answers this itself.
-            Request::Incidents(_) => Reply::refused(Refusal::Busy, "the history is not read here"),
+            // The thread of the control socket answers the one, that of the state database the other.
+            Request::Incidents(_) | Request::Forget { .. } => {
+                Reply::refused(Refusal::Busy, "the history is not read here")
+            }
             Request::Bans => self.with_kernel(|this, held| Reply::Bans { bans: this.rows(held) }),
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
             Request::Unban { target } => self.unban(target.0),

@@ -1,12 +1,14 @@
 //! What happened, gathered for the state database: incidents as they were last told, and bans that began and ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::{Daemon, clock};
 use crate::config::settings::{Keep, KeepPackets};
 use crate::engine::Engine;
-use crate::event::{Event, Incident, IncidentId};
+use crate::event::{self, Event, Incident, IncidentId};
 use crate::store::history::{Deed, Happened, Tidy, Told};
 use crate::time::{Stamp, Wall};
 
@@ -79,6 +81,28 @@ impl History {
         } else {
             self.lost += 1;
         }
+    }
+
+    /// Forgets what is waiting of sources within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        for happened in self.waiting.iter_mut().chain([&mut self.happened]) {
+            let mut gone = HashSet::new();
+            happened.incidents.retain(|Told { incident, .. }| {
+                let stays = !net.contains(&incident.source);
+                if !stays {
+                    gone.insert(incident.id);
+                }
+                stays
+            });
+            happened.packets.retain(|packet| !gone.contains(&packet.incident));
+            happened.deeds.retain(|deed| {
+                let (Deed::Began { ban: event::Ban { target, .. }, .. }
+                | Deed::Ended(event::BanEnd { target, .. })) = deed;
+                !net.contains(target)
+            });
+        }
+        let places = self.happened.incidents.iter().enumerate().map(|(at, told)| (told.incident.id, at));
+        self.places = places.collect();
     }
 
     /// Boot time at which [`Daemon::add_history`] has something to do.

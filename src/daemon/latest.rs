@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use ipnet::IpNet;
+
 use super::clock;
 use crate::config::Mode;
 use crate::event::{self, Event};
@@ -40,6 +42,11 @@ impl Latest {
     /// The log that it is told to.
     pub(super) const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Forgets the incidents of sources within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        self.incidents.retain(|incident| !net.contains(&incident.source));
     }
 
     /// Shows what the incident has come to, while it is among the latest.

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::{info, warn};
 
 use super::Options;
@@ -12,7 +13,7 @@ use crate::detect::memory::{self, Progress};
 use crate::engine::Engine;
 use crate::store::bans::{Changes, Kept};
 use crate::store::history::Happened;
-use crate::store::keeper::Keeper;
+use crate::store::keeper::{self, Keeper};
 use crate::store::{self, Opened, Store, StoreError};
 use crate::time::Stamp;
 
@@ -138,6 +139,15 @@ impl Memory {
     /// Hands over what happened; gives it back where there is no room.
     pub(super) fn add(&self, happened: Happened, now: Stamp) -> Result<(), Happened> {
         self.keeper.add(happened, now)
+    }
+
+    /// Has what is known of sources within `net` forgotten, and has it `told`; gives that back where there is no room.
+    pub(super) fn forget(&mut self, net: IpNet, told: keeper::Told) -> Result<(), keeper::Told> {
+        // A snapshot that was begun may hold what is forgotten.
+        if self.snapshot.is_some() {
+            self.save();
+        }
+        self.keeper.forget(net, told)
     }
 
     /// Whether bans that were handed over are not saved.

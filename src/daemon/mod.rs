@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod forget;
 mod history;
 mod keeping;
 mod latest;
@@ -49,6 +50,7 @@ use crate::config::{Config, Control, Mode, Problems, Trust};
 use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
+use crate::control::protocol::Request;
 use crate::control::server::{Limits, Server};
 use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
@@ -391,8 +393,14 @@ impl Daemon {
             }
             // One at a time: a listing of all bans takes long, and packets wait. While others wait, poll returns at once.
             if let Some((request, responder)) = self.inbox.try_next() {
-                let reply = self.answer(request);
-                responder.send(reply);
+                match request {
+                    // The thread of the state database answers when it is done.
+                    Request::Forget { target } => self.forget(target.0, responder),
+                    request => {
+                        let reply = self.answer(request);
+                        responder.send(reply);
+                    }
+                }
             }
             self.do_due();
         }

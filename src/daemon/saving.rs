@@ -104,6 +104,14 @@ impl Saving {
         changes
     }
 
+    /// Forgets what is waiting of targets within `net`, which are not banned.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.bans.retain(|ban| !net.contains(&ban.target));
+            waiting.repetitions.retain(|repetition| !net.contains(&repetition.target));
+        }
+    }
+
     /// All that has not been handed over.
     pub(super) fn rest(&mut self, engine: &mut Engine, now: Stamp) -> Vec<Changes> {
         let targets = engine.take_changed_bans(usize::MAX);

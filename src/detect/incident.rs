@@ -130,6 +130,11 @@ impl Open {
         self.last_seen = at;
     }
 
+    /// Forgets the senders within `net`, as far as they are known by name.
+    pub(super) fn forget_senders(&mut self, net: IpNet) {
+        self.sources.retain(|source| !net.contains(source));
+    }
+
     /// Names it, once its first packet is known. What is known then is what its opening tells.
     pub(super) fn identify(&mut self) {
         self.id = IncidentId::of(&self.name, self.key.net(), self.key.zone(), self.first_seen);

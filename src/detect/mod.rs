@@ -5,6 +5,7 @@
 //! grows without bound.
 
 pub mod class;
+mod forget;
 pub mod fragment;
 mod incident;
 mod index;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use foldhash::fast::SeedableRandomState;
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::Seen;
@@ -266,6 +267,18 @@ impl Population {
         if let Some(place) = self.tracked.find(key) {
             self.changing(place, |source| source.forget(index, rules, shapes));
         }
+    }
+
+    /// Forgets who lies within `net`, and what wider keys have of them.
+    pub(super) fn forget_senders(&mut self, net: IpNet) {
+        self.newcomers.retain(|key, newcomer| {
+            !net.contains(&key.net()) && newcomer.first.is_none_or(|cold| !net.contains(&cold.saddr))
+        });
+        self.tracked.retain(|key, source| {
+            source.forget_senders(net);
+            !net.contains(&key.net())
+        });
+        self.sightings = self.tracked.values_mut().map(|source| source.sightings()).sum();
     }
 
     /// The latest segment of a source whose lateness was in question.

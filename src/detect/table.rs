@@ -189,6 +189,16 @@ impl<V: Pinned> Table<V> {
         Some(entry.value)
     }
 
+    /// Takes out all entries but those that are to be kept.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&SourceKey, &mut V) -> bool) {
+        for at in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
+            let entry = self.entries.get_mut(at as usize).and_then(Option::as_mut);
+            if entry.is_some_and(|entry| !keep(&entry.key, &mut entry.value)) {
+                self.remove(Place(at));
+            }
+        }
+    }
+
     /// Pushes out an entry that has not been used for long and is not pinned; nothing where all that it looks at are.
     pub(super) fn evict(&mut self) -> Option<V> {
         let mut second_best = None;

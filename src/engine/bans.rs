@@ -30,6 +30,9 @@ pub enum Refusal {
     /// There is no such ban.
     #[error("{target} is not banned", target = Target(*.0))]
     NotBanned(IpNet),
+    /// It is banned, or something in it or around it is.
+    #[error("{}", banned(*.0, *.1))]
+    Banned(IpNet, IpNet),
     /// The administrator's sets have no place for it.
     #[error("{target} cannot be banned: `nftables.sets` names no set for such targets", target = Target(*.0))]
     NoSet(IpNet),
@@ -295,6 +298,16 @@ impl Engine {
     pub fn reassert(&self, now: Stamp, actions: &mut Vec<Action>) {
         actions.extend(self.ledger.iter().map(|standing| Action::Enforce(put(standing, now))));
     }
+}
+
+fn banned(net: IpNet, target: IpNet) -> String {
+    let (net, target) = (Target(net), Target(target));
+    let which = if net == target {
+        "is banned".to_owned()
+    } else {
+        format!("is not forgotten while {target} is banned")
+    };
+    format!("{net} {which}: lift that first, with `nfban unban {target}`")
 }
 
 fn full(cap: &Cap, limit: usize) -> String {

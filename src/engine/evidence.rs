@@ -49,6 +49,25 @@ impl Firings {
         self.kept.iter().rev().filter(about)
     }
 
+    /// Forgets those of sources within `net`, and what others name of them.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        let is_named = |firing: &Firing| firing.packets.iter().any(|packet| net.contains(&packet.saddr));
+        let old = self.kept.len() - self.fresh;
+        let mut fresh = 0;
+        for (at, mut firing) in std::mem::take(&mut self.kept).into_iter().enumerate() {
+            if net.contains(&firing.source) {
+                continue;
+            }
+            if is_named(&firing) {
+                Arc::make_mut(&mut firing).packets.retain(|packet| !net.contains(&packet.saddr));
+            }
+            fresh += usize::from(at >= old);
+            self.kept.push_back(firing);
+        }
+        self.fresh = fresh;
+        self.packets = self.kept.iter().map(|firing| firing.packets.len()).sum();
+    }
+
     /// The oldest ones that have not been taken yet, at most so many.
     pub(super) fn take(&mut self, at_most: usize) -> Vec<Arc<Firing>> {
         let from = self.kept.len() - self.fresh;

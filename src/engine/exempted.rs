@@ -64,6 +64,13 @@ impl Exemptions {
         }
     }
 
+    /// Forgets those within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        for place in &mut self.places {
+            place.take_if(|noted| net.contains(&noted.source));
+        }
+    }
+
     /// Those within `net`.
     pub(super) fn of(&self, net: IpNet) -> impl Iterator<Item = &Exempted> {
         self.places.iter().flatten().filter(move |noted| net.contains(&noted.source))

@@ -7,6 +7,7 @@
 mod bans;
 mod evidence;
 mod exempted;
+mod forget;
 mod inline;
 mod ports;
 mod restore;

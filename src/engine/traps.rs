@@ -115,6 +115,12 @@ impl Traps {
         Some(IncidentEnd { time: now, incident: touched.record(net) })
     }
 
+    /// Forgets the sources within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        self.touched.retain(|source, _| !net.contains(source));
+        self.by_age.retain(|(_, source)| !net.contains(source));
+    }
+
     pub(super) fn open(&self) -> usize {
         self.touched.len()
     }

@@ -206,6 +206,21 @@ impl<T: Copy + Eq> Sources<T> {
         Some(IncidentEnd { time: now, incident: open.record(key.net(), &self.threshold) })
     }
 
+    /// Forgets the sources within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        let Self { threshold, known, ages, ends, .. } = self;
+        known.retain(|key, source| {
+            let stays = !net.contains(&key.net());
+            if !stays {
+                ages.remove(&source.touch);
+                if let Some(open) = &source.open {
+                    ends.remove(&(open.end(threshold), source.touch));
+                }
+            }
+            stays
+        });
+    }
+
     /// Forgets what counts, because the input's clock stepped back. Incidents stay.
     pub(super) fn restart_windows(&mut self) {
         self.known.values_mut().for_each(|source| source.seen.clear());

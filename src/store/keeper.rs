@@ -7,7 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
+use ipnet::IpNet;
+
 use super::bans::Changes;
+use super::forget::Forgotten;
 use super::history::Happened;
 use super::{Store, StoreError};
 use crate::detect::memory::Memory;
@@ -21,7 +24,22 @@ enum Job {
     Bans { at: Wall, changes: Changes },
     /// What is to be kept for people to read.
     History { at: Wall, happened: Happened },
+    /// Whom to forget, and whom to tell.
+    Forget { net: IpNet, told: Told },
 }
+
+impl Job {
+    /// When it was handed over.
+    const fn time(&self) -> Option<Wall> {
+        match self {
+            Self::Snapshot { at, .. } | Self::Bans { at, .. } | Self::History { at, .. } => Some(*at),
+            Self::Forget { .. } => None,
+        }
+    }
+}
+
+/// Takes the answer to a request to forget somebody. It waits for nothing.
+pub type Told = Box<dyn FnOnce(Result<Forgotten, StoreError>) + Send>;
 
 /// Writes one thing after the other. Nobody waits for it but who calls [`Keeper::finish`].
 #[derive(Debug)]
@@ -46,7 +64,10 @@ impl Keeper {
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             let mut work = Work { store, failing: None, alarm: |what| drop(outgoing.send(what)), lost };
             while let Ok(job) = incoming.recv() {
-                work.write(&job);
+                match job {
+                    Job::Forget { net, told } => told(work.store.forget(net)),
+                    Job::Snapshot { .. } | Job::Bans { .. } | Job::History { .. } => work.write(&job),
+                }
             }
         })?;
         Ok(Self { jobs, alarms, incomplete, thread })
@@ -81,6 +102,21 @@ impl Keeper {
                 TrySendError::Full(Job::History { happened, .. })
                 | TrySendError::Disconnected(Job::History { happened, .. }),
             ) => Err(happened),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has what is known of sources within `net` forgotten, after all that was handed over before, and has it `told`. Gives
+    /// that back while two others wait for the disk.
+    ///
+    /// # Errors
+    /// Whom to tell.
+    pub fn forget(&self, net: IpNet, told: Told) -> Result<(), Told> {
+        match self.jobs.try_send(Job::Forget { net, told }) {
+            Err(
+                TrySendError::Full(Job::Forget { told, .. })
+                | TrySendError::Disconnected(Job::Forget { told, .. }),
+            ) => Err(told),
             _ => Ok(()),
         }
     }
@@ -177,8 +213,8 @@ impl<F: Fn(String)> Work<F> {
     fn try_write(&mut self, job: &Job) -> Result<(), StoreError> {
         match self.write_once(job) {
             Err(error) if error.is_damage() => {
-                let (Job::Snapshot { at, .. } | Job::Bans { at, .. } | Job::History { at, .. }) = job;
-                self.store.renew(*at, &error)?.into_iter().for_each(&self.alarm);
+                let Some(at) = job.time() else { return Err(error) };
+                self.store.renew(at, &error)?.into_iter().for_each(&self.alarm);
                 // The fresh file knows none of the bans that were saved before.
                 self.lost.store(true, Ordering::Release);
                 self.write_once(job)
@@ -192,6 +228,8 @@ impl<F: Fn(String)> Work<F> {
             Job::Snapshot { memories, .. } => self.store.save(memories),
             Job::Bans { changes, .. } => self.store.keep(changes),
             Job::History { happened, .. } => self.store.add(happened),
+            // Not written by this way.
+            Job::Forget { .. } => Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bans;
+pub mod forget;
 pub mod history;
 pub mod keeper;
 pub mod reader;
@@ -53,6 +54,12 @@ pub enum StoreError {
     /// Each of two would take the other's rows for its own old ones.
     #[error("another nfban has it; give this one a state directory of its own, as `--instance NAME` does")]
     Taken,
+    /// What is to be changed is not ours.
+    #[error("it is of a newer nfban, and not written")]
+    Newer,
+    /// What was deleted cannot be cut off the log.
+    #[error("another program reads it; ask again when that has ended")]
+    Read,
 }
 
 impl StoreError {

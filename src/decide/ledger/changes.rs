@@ -51,6 +51,15 @@ impl Ledger {
         self.history.get(&(target, validated)).copied()
     }
 
+    /// Forgets how often those within `net` were banned.
+    pub fn forget(&mut self, net: IpNet) {
+        self.history.retain(|(target, _), _| !net.contains(target));
+        self.forgettable.retain(|(.., target)| !net.contains(target));
+        if let Some(changed) = &mut self.changed {
+            changed.retain(|target| !net.contains(target));
+        }
+    }
+
     /// Takes back how often `target` was banned, and when last (boot time; zero for what was before).
     pub fn recall(&mut self, target: IpNet, validated: bool, times: u32, last: Duration) {
         self.remember(target, validated, times, last);

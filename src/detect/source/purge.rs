@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Cold, Context, Hot, Source};
 use crate::detect::rule::Fields;
 use crate::detect::ruleset::{Compiled, Counting};
@@ -50,6 +52,19 @@ impl Source {
         let mut flags = needed.iter();
         self.cold.retain(|_| flags.next().copied().unwrap_or(false));
         self.purge_at = u32::try_from(self.hot.len().saturating_mul(2)).unwrap_or(u32::MAX);
+    }
+
+    /// Drops the sightings of those within `net`.
+    pub(in crate::detect) fn forget_senders(&mut self, net: IpNet) {
+        let before = self.cold.len();
+        let flags: Vec<bool> = self.cold.iter().map(|cold| !net.contains(&cold.saddr)).collect();
+        let mut keep = flags.iter();
+        self.hot.retain(|_: &mut Hot| keep.next().copied().unwrap_or(false));
+        let mut keep = flags.iter();
+        self.cold.retain(|_| keep.next().copied().unwrap_or(false));
+        if self.cold.len() < before {
+            self.unripe = Default::default();
+        }
     }
 }
 

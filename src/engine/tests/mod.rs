@@ -2,6 +2,7 @@
 
 mod custom_rules;
 mod evidence;
+mod forget;
 mod limits;
 mod restore;
 mod touches;

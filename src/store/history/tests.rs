@@ -271,3 +271,111 @@ fn an_incident_is_read_with_what_was_done_and_its_packets() {
     assert_eq!((done.timeout_s, done.action.as_str(), done.enforced), (Some(600), "restrict", true));
     assert_eq!(reader.packets(incident(1).id).unwrap(), ["{\"dport\":22}", "{\"dport\":23}"]);
 }
+
+/// Whether the octets stand in the database or in what is written ahead of it.
+fn is_in_files(folder: &Folder, octets: &[u8]) -> bool {
+    let directory = folder.file().parent().unwrap().to_owned();
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let content = std::fs::read(entry.unwrap().path()).unwrap();
+        content.windows(octets.len()).any(|window| window == octets)
+    })
+}
+
+#[test]
+fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let told = |number: u64, source: &str| {
+        let source = source.parse().unwrap();
+        Told { incident: Incident { source, ..incident(number) }, ended: None }
+    };
+    let packet = |number: u64, n, source: &str| Packet {
+        incident: incident(number).id,
+        n,
+        time: stamp(0).into(),
+        record: format!(r#"{{"source":"{source}","port":22}}"#),
+    };
+    let listed =
+        r#"{"source":"198.51.100.0/24","packets":[{"source":"198.51.100.77"},{"source":"198.51.100.8"}]}"#;
+    let ban = |source: &str| event::Ban {
+        time: stamp(0),
+        target: source.parse().unwrap(),
+        action: Measure::Ban,
+        rule: "udp-scan".to_owned(),
+        incident: Some(incident(1).id),
+        timeout: None,
+    };
+    let began = |source| Deed::Began { ban: ban(source), enforced: true };
+    store
+        .add(&Happened {
+            // One of the forgotten's, one of another, and one of the prefix around.
+            incidents: vec![
+                told(1, "198.51.100.77/32"),
+                told(2, "203.0.113.9/32"),
+                told(3, "198.51.100.0/24"),
+            ],
+            packets: vec![
+                packet(1, 0, "198.51.100.77"),
+                packet(2, 0, "203.0.113.9"),
+                packet(3, 0, "198.51.100.77"),
+                packet(3, 1, "198.51.100.8"),
+                Packet { record: listed.to_owned(), ..packet(3, 2, "") },
+            ],
+            deeds: vec![began("198.51.100.77/32"), began("203.0.113.9/32")],
+            tidy: None,
+        })
+        .unwrap();
+    // Rows that come and go leave their octets behind.
+    for number in 100..400 {
+        store.add(&incidents(vec![told(number, "198.51.100.77/32")])).unwrap();
+    }
+    store.connection.execute("DELETE FROM incident WHERE number > 100", []).unwrap();
+    let repetition = |target: &str| crate::store::bans::Repetition {
+        target: target.parse().unwrap(),
+        validated: false,
+        times: 1,
+        last: Wall(0),
+    };
+    let changes = crate::store::bans::Changes {
+        repetitions: vec![repetition("198.51.100.77/32"), repetition("203.0.113.9/32")],
+        ..Default::default()
+    };
+    store.keep(&changes).unwrap();
+    let address = [198, 51, 100, 77];
+    assert!(is_in_files(&folder, b"198.51.100.77") && is_in_files(&folder, &address));
+
+    let forgotten = store.forget("198.51.100.77/32".parse().unwrap()).unwrap();
+    assert_eq!((forgotten.incidents, forgotten.bans, forgotten.copies.len()), (98, 1, 0));
+    assert!(!is_in_files(&folder, b"198.51.100.77") && !is_in_files(&folder, &address));
+    assert!(is_in_files(&folder, b"203.0.113.9") && is_in_files(&folder, b"198.51.100.8"));
+    assert_eq!(rows(&store, "SELECT id FROM incident ORDER BY number"), "-3\n-4");
+    assert_eq!(rows(&store, "SELECT incident, n FROM packet ORDER BY incident DESC, n"), "-3 0\n-4 1\n-4 2");
+    let kept = rows(&store, "SELECT record FROM packet WHERE n = 2");
+    assert_eq!(kept, r#"{"packets":[{"source":"198.51.100.8"}],"source":"198.51.100.0/24"}"#);
+    assert_eq!(rows(&store, "SELECT target FROM deed"), "203.0.113.9");
+    assert_eq!(rows(&store, "SELECT target FROM repetition"), "203.0.113.9/32");
+}
+
+#[test]
+fn forgetting_names_the_copies_that_it_cannot_change_and_waits_for_no_reader() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.add(&incidents(vec![open(1)])).unwrap();
+    for name in ["state.db.schema-2", "state.db.broken-20260102T030405Z", "state.db.mine"] {
+        std::fs::write(folder.file().with_file_name(name), "").unwrap();
+    }
+    let net = incident(1).source;
+    let copies = store.forget(net).unwrap().copies;
+    let names: Vec<_> = copies.iter().map(|copy| copy.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["state.db.broken-20260102T030405Z", "state.db.schema-2"]);
+
+    store.add(&incidents(vec![open(1)])).unwrap();
+    let reader = Reader::open(&store.path).unwrap();
+    assert_eq!(reader.incidents(&Sought::default()).unwrap().incidents.len(), 1);
+    // A reader of the old state holds on to the log.
+    let error = store.forget(net).unwrap_err();
+    assert!(error.to_string().contains("another program reads it"), "{error}");
+    drop(reader);
+    store.forget(net).unwrap();
+    assert!(!is_in_files(&folder, b"192.0.2.7"));
+}
