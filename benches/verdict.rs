@@ -15,6 +15,7 @@ mod measure;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -34,6 +35,9 @@ const FLOOD: u32 = 10_000;
 const SCANNERS: u32 = 100;
 /// Privileged ports weigh 3 and `tcp-port-scan` fires at 24.
 const PORTS: u16 = 8;
+
+/// Bans that stand while they are listed.
+const BANS: u32 = 100_000;
 
 /// For this kernel's iptables: nftables' own `queue` statement is not everywhere.
 const RULE: &str = "PREROUTING -i up0 -m conntrack --ctstate NEW -j NFQUEUE --queue-num 100 --queue-bypass";
@@ -89,6 +93,38 @@ fn beside(sender: &Sender, rate: u32, packet: impl Fn(u32) -> Vec<u8> + Sync, wo
     sent.into_inner() as f64 / start.elapsed().as_secs_f64()
 }
 
+/// Has the daemon take in [`BANS`] bans of somebody else's.
+fn fill(pair: &Pair, daemon: &Daemon) {
+    let mut elements = String::from("add element inet nfban ban4 {");
+    for number in 0..BANS {
+        write!(elements, "{} timeout 1h,", Ipv4Addr::from(0x0c00_0000 + number)).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), elements + "}\n").unwrap();
+    pair.home.sh(&format!("nft -f {}", file.path().display()));
+    let all = usize::try_from(BANS).unwrap();
+    support::wait_until("the bans are known", || daemon.ask(&["bans", "--json"]) == all);
+}
+
+/// Lists all bans again and again while `work` is done; gives how often, and how long one took.
+fn listing(daemon: &Daemon, work: impl FnOnce()) -> (u32, Duration) {
+    let (over, start) = (AtomicBool::new(false), Instant::now());
+    let times = thread::scope(|scope| {
+        let lists = scope.spawn(|| {
+            let mut times = 0;
+            while times == 0 || !over.load(Ordering::Relaxed) {
+                daemon.ask(&["bans", "--json"]);
+                times += 1;
+            }
+            times
+        });
+        work();
+        over.store(true, Ordering::Relaxed);
+        lists.join().unwrap()
+    });
+    (times, start.elapsed() / times)
+}
+
 fn main() {
     println!("\nFrom connect(2) to the connection, through a cable between two namespaces: {}", machine());
     println!("(milliseconds; what the queue costs is the difference from the first row)");
@@ -100,7 +136,7 @@ fn main() {
     row("conntrack, no queue", &pair);
     pair.home.sh(&format!("iptables -t mangle -A {RULE}"));
     row("the rule, and nobody listens", &pair);
-    let _daemon = Daemon::start(&pair, "capture: [{nfqueue: {queue: 100}}]\nservices: [80]\n");
+    let daemon = Daemon::start(&pair, "capture: [{nfqueue: {queue: 100}}]\nservices: [80]\n");
     row("the queue", &pair);
     let sender = Sender::new(&pair);
     let stranger = |number: u32| syn(Ipv4Addr::from(0x0a00_0000 + number).into(), 23);
@@ -111,6 +147,10 @@ fn main() {
     };
     let scans =
         beside(&sender, SCANNERS * u32::from(PORTS), scan, || row("the queue, others are restricted", &pair));
+    fill(&pair, &daemon);
+    row("the queue, 100,000 bans stand", &pair);
+    let (times, each) = listing(&daemon, || row("the queue, and they are listed", &pair));
+    println!("  (all bans listed {times} times, {} ms each)", ms(each));
     println!(
         "  (others: {rate:.0} new connections a second; {:.0} scanners a second)",
         scans / f64::from(PORTS)

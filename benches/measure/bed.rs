@@ -13,7 +13,7 @@ use crate::support::{HOME4, HOME6, Pair, wait_until};
 /// The daemon, in home's namespace.
 pub(crate) struct Daemon {
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -37,10 +37,19 @@ impl Daemon {
                 .spawn()
                 .expect("the daemon starts")
         });
-        let daemon = Self { child, _folder: folder };
+        let daemon = Self { child, folder };
         let asked = || Command::new(program).arg("--socket").arg(&socket).arg("status").output();
         wait_until("the daemon answers", || asked().is_ok_and(|output| output.status.success()));
         daemon
+    }
+
+    /// Asks it with the command line, which must succeed, and gives how many lines that printed.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> usize {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nfban"));
+        command.arg("--socket").arg(self.folder.path().join("control.sock")).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output.stdout.iter().filter(|octet| **octet == b'\n').count()
     }
 }
 

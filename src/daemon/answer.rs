@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::keeping::known::FEW;
+use super::listing::Question;
 use super::{Daemon, clock};
 use crate::config::Mode;
+use crate::control::inbox::Responder;
 use crate::control::protocol::{
     self, Address, BanCounts, BanRow, Kernel, Limit, Occupancy, Refusal, Reply, Request, Status, TopPort,
 };
@@ -26,7 +29,24 @@ pub(super) type InKernel = HashMap<(IpNet, Measure), Held>;
 pub(super) type Named = (Measure, IpNet);
 
 impl Daemon {
-    pub(super) fn answer(&mut self, request: Request) -> Reply {
+    /// Answers a request, or has it answered when that takes no packet's time any more.
+    pub(super) fn take_request(&mut self, request: Request, responder: Responder) {
+        let question = match &request {
+            // The thread of the state database answers when it is done.
+            Request::Forget { target } => return self.forget(target.0, responder),
+            Request::Bans => Some(Question::Bans),
+            Request::Status { address: Some(Target(net)) } if self.bans_about(*net).len() > FEW => {
+                Some(Question::About(*net))
+            }
+            _ => None,
+        };
+        match question.filter(|_| self.can_list_later()) {
+            Some(question) => self.list_later(question, responder),
+            None => responder.send(self.answer(request)),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status { address: None } => {
                 let redirected = self.backend.redirected();
@@ -36,13 +56,13 @@ impl Daemon {
             }
             Request::Status { address: Some(target) } => {
                 let bans = |this: &Self| this.bans_about(target.0).into_iter().map(Self::name).collect();
-                self.with_held(bans, |this, held| this.address(target.0, held))
+                self.with_held(bans, |this, held| this.address(target.0, this.rows_about(target.0, held)))
             }
             // The thread of the control socket answers the one, that of the state database the other.
             Request::Incidents(_) | Request::Forget { .. } => {
                 Reply::refused(Refusal::Busy, "the history is not read here")
             }
-            Request::Bans => self.with_kernel(|this, held| Reply::Bans { bans: this.rows(held) }),
+            Request::Bans => self.list_now(Question::Bans),
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
             Request::Unban { target } => self.unban(target.0),
             Request::UnbanAll => self.unban_all(),
@@ -51,6 +71,14 @@ impl Daemon {
                 Err(why) => Reply::refused(Refusal::BadConfiguration, why),
             },
         }
+    }
+
+    /// Lists bans while everything else waits.
+    pub(super) fn list_now(&mut self, question: Question) -> Reply {
+        self.with_kernel(|this, held| match question {
+            Question::Bans => Reply::Bans { bans: this.rows(held) },
+            Question::About(net) => this.address(net, this.rows_about(net, held)),
+        })
     }
 
     /// Asks the kernel first, so that no answer claims what it does not hold.
@@ -242,17 +270,17 @@ impl Daemon {
         }
     }
 
-    fn address(&self, net: IpNet, held: &InKernel) -> Reply {
+    /// What is known of an address or prefix, which has these bans.
+    pub(super) fn address(&self, net: IpNet, mut bans: Vec<BanRow>) -> Reply {
         let now = clock::now();
-        let mut bans = self.bans_about(net);
-        bans.sort_unstable_by_key(|standing| std::cmp::Reverse(standing.target.prefix_len()));
+        bans.sort_by_key(|ban| std::cmp::Reverse(ban.target.0.prefix_len()));
         let mut incidents: Vec<_> = self.engine.incidents_of(net).collect();
         incidents.sort_unstable_by_key(|incident| std::cmp::Reverse(incident.time.boot));
         let seen = self.engine.seen(net, now);
         Reply::Address(Box::new(Address {
             address: Target(net),
             protected: self.engine.shielded(net).map(|why| why.reason().to_owned()),
-            bans: bans.into_iter().filter_map(|standing| self.row(standing, held)).collect(),
+            bans,
             incidents_total: incidents.len() as u64,
             open_incidents: incidents.iter().map(json::Incident::from).collect(),
             repetitions: self.engine.repetitions(net, now),
@@ -273,8 +301,11 @@ impl Daemon {
 
     /// The bans of an address, of what covers it and of what it covers.
     fn bans_about(&self, net: IpNet) -> Vec<&Standing> {
-        let about = |ban: &&Standing| ban.target.contains(&net) || net.contains(&ban.target);
-        self.engine.ledger().iter().filter(about).collect()
+        self.engine.ledger().iter().filter(|ban| is_about(net, ban.target)).collect()
+    }
+
+    fn rows_about(&self, net: IpNet, held: &InKernel) -> Vec<BanRow> {
+        self.bans_about(net).into_iter().filter_map(|standing| self.row(standing, held)).collect()
     }
 
     /// The latest bans that stand.
@@ -301,8 +332,12 @@ impl Daemon {
 
     /// A ban as a listing shows it; none where the kernel does not hold it.
     pub(super) fn row(&self, standing: &Standing, held: &InKernel) -> Option<BanRow> {
-        let held = held.get(&(standing.target, standing.measure))?;
-        Some(BanRow {
+        held.get(&(standing.target, standing.measure)).map(|held| self.row_of(standing, held))
+    }
+
+    /// A ban that the kernel holds, as a listing shows it.
+    pub(super) fn row_of(&self, standing: &Standing, held: &Held) -> BanRow {
+        BanRow {
             time: Wall::from(standing.since),
             target: Target(standing.target),
             action: standing.measure,
@@ -314,10 +349,15 @@ impl Daemon {
             bytes: held.bytes,
             reason: standing.reason.clone(),
             enforced: self.loaded.config.mode == Mode::Enforce,
-        })
+        }
     }
 }
 
-fn kernel_is_silent(error: &std::io::Error) -> Reply {
+/// Whether a ban of `target` is one of `net`, of what covers it or of what it covers.
+pub(super) fn is_about(net: IpNet, target: IpNet) -> bool {
+    target.contains(&net) || net.contains(&target)
+}
+
+pub(super) fn kernel_is_silent(error: &std::io::Error) -> Reply {
     Reply::refused(Refusal::Busy, format!("the kernel does not tell what it holds: {error}"))
 }

@@ -11,7 +11,7 @@ use crate::config::{Config, Conntrack, Mode};
 use crate::decide::{Measure, Place};
 use crate::enforce::conntrack::Disconnector;
 use crate::enforce::{
-    Change, DryRun, Enforcer, Given, Half, Held, InstallError, Kernel, Noticed, Outcome, Redirected,
+    Change, DryRun, Enforcer, Given, Half, Held, InstallError, Kernel, Lister, Noticed, Outcome, Redirected,
     Settings, Watch,
 };
 use crate::host::HostFacts;
@@ -172,6 +172,14 @@ impl Backend {
         match self {
             Self::Kernel(this) => this.kernel.held_of(bans),
             Self::DryRun(..) => self.held(),
+        }
+    }
+
+    /// Who can list on another thread what is held; none where it is only remembered.
+    pub(super) fn lister(&self) -> Option<Lister> {
+        match self {
+            Self::Kernel(this) => Some(this.kernel.lister()),
+            Self::DryRun(..) => None,
         }
     }
 

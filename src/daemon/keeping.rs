@@ -4,7 +4,7 @@
 //! and a part between two rounds of packets; what they deleted one by one is lifted. `docs/decisions/` says how the two
 //! are told apart.
 
-mod known;
+pub(super) mod known;
 mod patience;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -106,6 +106,29 @@ impl Keeping {
         self.repair_at
     }
 
+    /// Whether something is missing, which is put back at once then.
+    pub(super) const fn hurry(&mut self, now: Duration) -> bool {
+        if self.repair_at.is_some() {
+            self.repair_at = Some(now);
+        }
+        self.repair_at.is_some()
+    }
+
+    /// Whether nothing is known to be missing.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.repair_at.is_none()
+    }
+
+    /// Whether bans were put back since that boot time.
+    pub(super) fn restored_since(&self, since: Duration) -> bool {
+        self.restored >= since
+    }
+
+    /// The bans that are known to be missing.
+    pub(super) fn lost(&self) -> &[IpNet] {
+        &self.lost
+    }
+
     fn is_whole(&self) -> bool {
         !self.frame
             && !self.altered
@@ -203,6 +226,14 @@ impl Daemon {
         self.keeping.lost = self.engine.standing_in(|_| true);
         self.keeping.ask = true;
         self.begin_repair("another program");
+    }
+
+    /// Something is wrong with these sets, and nobody was heard to have done it.
+    pub(super) fn look_again(&mut self, places: BTreeSet<Place>) {
+        if !places.is_empty() {
+            self.keeping.unknown.extend(places);
+            self.begin_repair("another program");
+        }
     }
 
     fn begin_repair(&mut self, by: &str) {

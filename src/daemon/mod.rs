@@ -12,6 +12,7 @@ mod forget;
 mod history;
 mod keeping;
 mod latest;
+mod listing;
 mod memory;
 mod offenders;
 mod outbound;
@@ -37,6 +38,7 @@ use self::capture::Captures;
 use self::history::History;
 use self::keeping::Keeping;
 use self::latest::Latest;
+use self::listing::Listings;
 use self::memory::Memory;
 use self::offenders::Offenders;
 use self::outbound::Searches;
@@ -167,6 +169,7 @@ struct Daemon {
     keeping: Keeping,
     captures: Captures,
     searches: Searches,
+    listings: Listings,
     traps: Traps,
     /// None where there is no state directory, and in a dry run.
     memory: Option<Memory>,
@@ -294,6 +297,8 @@ impl Daemon {
         let backend = Backend::open(config, &host)?;
         // Before what is held is read: nothing that others do falls in between.
         let keeping = Keeping::new(&backend);
+        let listings =
+            Listings::new().map_err(|error| StartError::needs("be told of finished listings", error))?;
         let searches =
             Searches::new().map_err(|error| StartError::needs("be told of searches for processes", error))?;
         let started = clock::now();
@@ -315,6 +320,7 @@ impl Daemon {
             keeping,
             captures,
             searches,
+            listings,
             traps,
             memory,
             saving,
@@ -391,16 +397,9 @@ impl Daemon {
                 let soonest = (clock::now().boot + GATHER).max(self.refresh_from);
                 self.refresh_at.get_or_insert(soonest);
             }
-            // One at a time: a listing of all bans takes long, and packets wait. While others wait, poll returns at once.
+            // One at a time: an answer can take long, and packets wait. While others wait, poll returns at once.
             if let Some((request, responder)) = self.inbox.try_next() {
-                match request {
-                    // The thread of the state database answers when it is done.
-                    Request::Forget { target } => self.forget(target.0, responder),
-                    request => {
-                        let reply = self.answer(request);
-                        responder.send(reply);
-                    }
-                }
+                self.take_request(request, responder);
             }
             self.do_due();
         }
@@ -413,8 +412,15 @@ impl Daemon {
         let look_at = self.captures.texts().next_deadline();
         let bans_at = self.saving.as_ref().and_then(Saving::next_deadline);
         let add_at = self.history.as_ref().map(History::next_deadline);
-        let own =
-            [self.keeping.next_deadline(), bans_at, add_at, save_at, look_at, self.engine.next_deadline()];
+        let own = [
+            self.keeping.next_deadline(),
+            bans_at,
+            add_at,
+            save_at,
+            look_at,
+            self.engine.next_deadline(),
+            self.listings.next_deadline(),
+        ];
         let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at), until]).flatten().min();
         let timeout = due.map(|at| at.saturating_sub(now));
         let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
@@ -424,6 +430,7 @@ impl Daemon {
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.searches, PollFlags::IN),
+            PollFd::new(&self.listings, PollFlags::IN),
         ];
         let texts: Vec<_> = self.captures.texts().descriptors().collect();
         let texts_at = fds.len();
@@ -507,6 +514,7 @@ impl Daemon {
             memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
         self.repair();
+        self.list_on();
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
         self.save_bans(now);

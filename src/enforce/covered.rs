@@ -14,12 +14,12 @@ use crate::decide::Place;
 
 /// The covered targets of all interval sets. The kernel knows nothing of them, so this is their only memory until
 /// whoever keeps a ledger puts them again.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Covered {
     targets: BTreeMap<(Place, IpNet), Hidden>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Hidden {
     /// `None` is until it is lifted. The clock stands still in suspension, as that of the kernel's elements does.
     until: Option<Instant>,

@@ -1,21 +1,17 @@
 //! The enforcer that puts decisions into the kernel.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::covered::Covered;
-use super::expression::Counts;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
-use super::message::{self, Key, Read};
+use super::message::{self, Key};
 use super::sets::Sets;
 use super::socket::Connection;
-use super::stretches;
 use super::transaction::{Refusal, Transaction};
 use super::trap::{self, ARRIVED, TRAP, Trap};
 use super::uapi::*;
@@ -592,83 +588,6 @@ impl Kernel {
         Ok(self.chains().iter().all(|chain| {
             chain.rules.len() <= found.iter().filter(|(name, _)| name == chain.name.as_bytes()).count()
         }))
-    }
-
-    /// Our elements of a set; ENOENT when there is no such set.
-    fn elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
-        let elements = self.all_elements(set)?;
-        Ok(elements.into_iter().filter_map(|read| self.sets.ours(read)).collect())
-    }
-
-    /// The elements of a set, whosever they are.
-    fn all_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
-        let table = &self.settings.table;
-        self.connection.dump(
-            NFT_MSG_GETSETELEM,
-            |m| message::all_elements(m, table, set),
-            |m, list| list.extend(message::read_elements(m)),
-        )
-    }
-
-    /// Our elements at a place that has a set.
-    pub(super) fn elements_at(&mut self, place: Place) -> io::Result<Vec<Read>> {
-        match self.sets.set(place).map(str::to_owned) {
-            Some(set) => self.elements(&set),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The elements of an interval set, whosever they are; none when there is no such set.
-    pub(super) fn interval_elements(&mut self, set: &str) -> io::Result<Vec<Read>> {
-        none_if_missing(self.all_elements(set))
-    }
-
-    pub(super) fn held_at(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
-        if place.prefix {
-            return self.held_prefixes(place, held);
-        }
-        let beside: HashMap<IpAddr, Counts> = match self.sets.rate_set(place) {
-            Some(rate) => self.elements(rate)?.into_iter().map(|read| (read.address, read.counts)).collect(),
-            None => HashMap::new(),
-        };
-        held.extend(self.elements_at(place)?.into_iter().filter_map(|read| {
-            let mut counts = read.counts;
-            counts += beside.get(&read.address).copied().unwrap_or_default();
-            Some(Held {
-                measure: place.measure,
-                target: place.single(read.address)?,
-                expires: read.expires,
-                packets: counts.packets,
-                bytes: counts.bytes,
-                comment: read.comment,
-            })
-        }));
-        Ok(())
-    }
-
-    fn held_prefixes(&mut self, place: Place, held: &mut Vec<Held>) -> io::Result<()> {
-        let beside = match self.sets.rate_set(place) {
-            Some(rate) => stretches::entries(&stretches::pair(self.elements(rate)?)),
-            None => BTreeMap::new(),
-        };
-        let own = stretches::pair(self.elements_at(place)?);
-        let mut entries = stretches::entries(&own);
-        for covered in self.covered.entries(place, &own, Instant::now()) {
-            entries.entry(covered.target).or_insert(covered);
-        }
-        held.extend(entries.into_values().map(|entry| {
-            let mut counts = entry.counts;
-            counts += beside.get(&entry.target).map_or_else(Counts::default, |beside| beside.counts);
-            Held {
-                measure: place.measure,
-                target: entry.target,
-                expires: entry.expires,
-                packets: counts.packets,
-                bytes: counts.bytes,
-                comment: entry.comment,
-            }
-        }));
-        Ok(())
     }
 }
 

@@ -116,6 +116,11 @@ impl Connection {
         receive(&self.socket, &mut self.buffer)
     }
 
+    /// The socket for lists.
+    pub(super) const fn lists(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+
     /// See [`Lists::dump`].
     pub(super) fn dump<T>(
         &mut self,
@@ -145,6 +150,7 @@ pub(super) struct Lists {
     buffer: Vec<u8>,
     sequence: u32,
     family: u8,
+    torn: bool,
 }
 
 impl Lists {
@@ -152,7 +158,13 @@ impl Lists {
     pub(super) fn open(family: u8) -> io::Result<Self> {
         let socket = Socket::open(Bus::Netfilter, 0)?;
         socket.leave_out_requests()?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, family })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], sequence: 0, family, torn: false })
+    }
+
+    /// Whether a list that changed while it was told is taken as it is from now on: members that were there all the time may
+    /// be missing, and some may be there twice.
+    pub(super) const fn accept_torn(&mut self, torn: bool) {
+        self.torn = torn;
     }
 
     /// Asks for a list and gathers what `read` makes of each of its messages. Asks anew when the kernel says that the
@@ -167,11 +179,12 @@ impl Lists {
             let mut list = Vec::new();
             match self.dump_once(kind, &body, |message| read(message, &mut list)) {
                 Ok(Dumped::Whole) => return Ok(list),
+                Ok(Dumped::Changing) if self.torn => return Ok(list),
                 Ok(Dumped::Changing) => {}
                 Ok(Dumped::Refused(errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Err(error) => {
                     // A dump left half read would make the next one EBUSY.
-                    *self = Self::open(self.family)?;
+                    *self = Self { torn: self.torn, ..Self::open(self.family)? };
                     return Err(error);
                 }
             }

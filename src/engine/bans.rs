@@ -40,7 +40,7 @@ pub enum Refusal {
 
 /// How far the end of an element in the kernel and that of its ban here may be apart: the kernel counts in jiffies from
 /// when it commits, and we from the decision. What is left of an element by then is not worth taking in.
-pub(super) const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// Packets that were queued before a ban are read within this time.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::bans::Refusal;
+pub use self::bans::{Refusal, TICK};
 use self::bans::{end_of, lift, put};
 use self::evidence::Firings;
 pub use self::exempted::Exempted;

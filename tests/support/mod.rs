@@ -154,8 +154,8 @@ impl Conversation {
 
     /// The same with the peer's port, too.
     pub fn between(pair: &Pair, from: (&str, u16), to: (&str, u16)) -> Self {
-        let server = pair.home.enter(|| UdpSocket::bind(to).unwrap());
-        let client = pair.peer.enter(|| UdpSocket::bind(from).unwrap());
+        let server = pair.home.enter(|| bind(to));
+        let client = pair.peer.enter(|| bind(from));
         client.connect(to).unwrap();
         Self { client, server }
     }
@@ -173,6 +173,17 @@ impl Conversation {
             self.client.recv(&mut octets).is_ok()
         })
     }
+}
+
+/// Opens a socket for datagrams. One that was closed a moment ago may still be held by a child of another test's thread that has
+/// not yet become its program.
+fn bind(address: (&str, u16)) -> UdpSocket {
+    let mut socket = None;
+    wait_until(&format!("{address:?} can be bound"), || {
+        socket = UdpSocket::bind(address).ok();
+        socket.is_some()
+    });
+    socket.unwrap()
 }
 
 /// Waits until `condition` holds; the test fails after [`LIMIT`].

@@ -14,8 +14,8 @@ use crate::enforce::Held;
 /// What others have removed is put back for so long before an answer, which then tells what stands by then.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// A question about more bans than this is a listing.
-const FEW: usize = 64;
+/// The kernel is asked about so many bans one by one, some milliseconds' worth. A question about more is a listing.
+pub(in super::super) const FEW: usize = 1_000;
 
 impl Daemon {
     /// Has the ledger agree with the kernel: takes in what others have done, and puts back what they have removed, as far
