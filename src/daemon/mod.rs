@@ -52,7 +52,6 @@ use crate::config::{Config, Control, Mode, Problems, Trust};
 use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
-use crate::control::protocol::Request;
 use crate::control::server::{Limits, Server};
 use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
