@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::{Choice, Names};
 use crate::control::protocol::{BanRow, Reply, Request};
 use crate::decide::Measure;
 use crate::report::escape::escape;
@@ -21,14 +22,19 @@ pub struct Arguments {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Whether to show names.
+    #[command(flatten)]
+    pub names: Choice,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
     let Reply::Bans { bans } = session.ask(&Request::Bans)? else { return Err(Failure::off_topic()) };
+    let names = arguments.names.look_up(bans.iter().map(|ban| ban.target.0));
+    session.note(&names.notes);
     session.show(|mut out, screen| match (arguments.json, bans.as_slice()) {
         (true, bans) => bans.iter().try_for_each(|ban| json::write_line(&mut out, &Line::Ban(ban))),
         (false, []) => writeln!(out, "nobody is banned"),
-        (false, bans) => table(bans, screen, out),
+        (false, bans) => table(bans, &names, screen, out),
     })
 }
 
@@ -40,19 +46,14 @@ enum Line<'a> {
 }
 
 /// Writes bans as a table.
-pub(super) fn table(bans: &[BanRow], screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+fn table(bans: &[BanRow], names: &Names, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     use Align::{Left, Right};
-    let columns = [
-        ("TARGET", Left),
-        ("ACTION", Left),
-        ("RULE", Left),
-        ("LEFT", Right),
-        ("DROPPED", Right),
-        ("REASON", Left),
-    ];
+    let mut columns =
+        vec![("TARGET", Left), ("ACTION", Left), ("RULE", Left), ("LEFT", Right), ("DROPPED", Right)];
     let reasons = bans.iter().any(|ban| ban.reason.is_some());
-    let shown = columns.get(..if reasons { 6 } else { 5 }).unwrap_or(&columns);
-    let mut table = Table::new(shown, screen);
+    columns.extend(reasons.then_some(("REASON", Left)));
+    columns.extend(names.are_wanted().then_some(("NAME", Left)));
+    let mut table = Table::new(&columns, screen);
     for ban in bans {
         let mut cells = vec![
             ban.target.to_string(),
@@ -63,6 +64,9 @@ pub(super) fn table(bans: &[BanRow], screen: Screen, out: &mut dyn Write) -> io:
         ];
         if reasons {
             cells.push(escape(ban.reason.as_deref().unwrap_or_default()).into_owned());
+        }
+        if names.are_wanted() {
+            cells.push(names.of(ban.target.0).unwrap_or_default());
         }
         table.row(cells);
     }
@@ -104,7 +108,7 @@ pub(super) mod tests {
 
     fn shown(bans: &[BanRow]) -> String {
         let mut out = Vec::new();
-        table(bans, Screen::default(), &mut out).unwrap();
+        table(bans, &Names::default(), Screen::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use self::when::When;
 use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::{Choice, Names};
 use crate::control::protocol::{Reply, Request};
 use crate::report::escape::escape;
 use crate::report::json;
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Whether to show names.
+    #[command(flatten)]
+    pub names: Choice,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
@@ -72,11 +76,13 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         incidents.extend(page);
     }
     let more = pages.has_more;
+    let names = arguments.names.look_up(incidents.iter().map(|past| past.incident.source.0));
+    session.note(&names.notes);
     session.show(|out, screen| {
         if incidents.is_empty() {
             return writeln!(out, "no incidents");
         }
-        table(&incidents, screen, out)?;
+        table(&incidents, &names, screen, out)?;
         if more {
             let shown = count(u64::from(most), "incident", "incidents");
             writeln!(out, "the latest {shown}; more with --limit, --since, --until")?;
@@ -138,7 +144,7 @@ enum Line<'a> {
     Incident(&'a Past),
 }
 
-fn table(incidents: &[Past], screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+fn table(incidents: &[Past], names: &Names, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     use Align::{Left, Right};
     let columns = [
         ("SINCE (UTC)", Left),
@@ -148,19 +154,25 @@ fn table(incidents: &[Past], screen: Screen, out: &mut dyn Write) -> io::Result<
         ("PACKETS", Right),
         ("PORTS", Left),
         ("DONE", Left),
+        ("NAME", Left),
     ];
-    let mut table = Table::new(&columns, screen);
+    let columns = columns.get(..columns.len() - usize::from(!names.are_wanted())).unwrap_or(&columns);
+    let mut table = Table::new(columns, screen);
     for past in incidents {
         let incident = &past.incident;
-        table.row([
+        let mut cells = vec![
             incident.first_seen.timestamp().strftime("%Y-%m-%d %H:%M").to_string(),
             lasted(past),
             escape(&incident.rule).into_owned(),
             incident.source.to_string(),
             incident.packets.to_string(),
-            incident.port_ranges.describe(incident.distinct_ports, PORTS),
+            names.ports(&incident.port_ranges, &incident.protocols, incident.distinct_ports, PORTS),
             done(&past.bans),
-        ]);
+        ];
+        if names.are_wanted() {
+            cells.push(names.of(incident.source.0).unwrap_or_default());
+        }
+        table.row(cells);
     }
     table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
 }
@@ -217,7 +229,7 @@ mod tests {
 
     fn shown(incidents: &[Past], width: Option<u16>) -> String {
         let mut out = Vec::new();
-        table(incidents, Screen { width, ..Screen::default() }, &mut out).unwrap();
+        table(incidents, &Names::default(), Screen { width, ..Screen::default() }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

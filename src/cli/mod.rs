@@ -14,6 +14,7 @@ mod flush;
 mod forget;
 mod import;
 mod incidents;
+mod names;
 mod reload;
 pub mod replay;
 mod ruleset;
@@ -143,6 +144,14 @@ impl Session {
         let colour = Screen::of(&io::stderr(), self.global.color).color;
         // Where standard error is closed, the exit status must do.
         let _ = io::stderr().write_all(problems.render(colour).as_bytes());
+    }
+
+    /// Says on standard error what an answer lacks.
+    pub fn note(&self, notes: &[String]) {
+        for line in notes {
+            // Where standard error is closed, the answer must do.
+            let _ = writeln!(io::stderr(), "nfban: {}", escape(line));
+        }
     }
 
     /// Writes to standard output, all at once.

@@ -3,8 +3,11 @@
 mod overview;
 mod view;
 
+use ipnet::IpNet;
+
 use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::Choice;
 use crate::control::protocol::{Reply, Request};
 use crate::report::json;
 use crate::report::screen;
@@ -19,6 +22,9 @@ pub struct Arguments {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+    /// Whether to show names.
+    #[command(flatten)]
+    pub names: Choice,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
@@ -27,11 +33,30 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         return Err(Failure::off_topic());
     }
     let height = (!arguments.json).then(|| screen::height(&std::io::stdout())).flatten();
+    let names = arguments.names.look_up(sources(&reply));
+    session.note(&names.notes);
     session.show(|mut out, screen| match &reply {
         // The reply is the object that --json promises.
         reply if arguments.json => json::write_line(&mut out, reply),
-        Reply::Status(status) => overview::whole(out, status, screen, height),
-        Reply::Address(address) => view::address(out, address, screen),
+        Reply::Status(status) => overview::whole(out, status, &names, screen, height),
+        Reply::Address(known) => {
+            if let Some(name) = names.of(known.address.0) {
+                writeln!(out, "{} is {name}", known.address)?;
+            }
+            view::address(out, known, screen)
+        }
         _ => Ok(()),
     })
+}
+
+/// Whose names are to be shown.
+fn sources(reply: &Reply) -> Vec<IpNet> {
+    match reply {
+        Reply::Status(status) => {
+            let incidents = status.recent_incidents.iter().map(|incident| incident.source.0);
+            status.offenders.iter().map(|offender| offender.source.0).chain(incidents).collect()
+        }
+        Reply::Address(known) => vec![known.address.0],
+        _ => Vec::new(),
+    }
 }

@@ -20,14 +20,26 @@ impl PortRanges {
     /// entries, or `distinct` ports beyond those listed.
     #[must_use]
     pub fn describe(&self, distinct: u64, most: usize) -> String {
+        self.describe_with(distinct, most, |_| None)
+    }
+
+    /// The same with the names that single ports have, as in `22 ssh`.
+    #[must_use]
+    pub fn describe_with<'a>(
+        &self,
+        distinct: u64,
+        most: usize,
+        name: impl Fn(u16) -> Option<&'a str>,
+    ) -> String {
+        let single = |port: u16| name(port).map_or_else(|| port.to_string(), |name| format!("{port} {name}"));
         let mut entries = Vec::new();
         let mut listed = 0_u64;
         for run in &self.0 {
             let (first, last) = (*run.start(), *run.end());
             listed += u64::from(last.saturating_sub(first)) + 1;
             match last.saturating_sub(first) {
-                0 => entries.push(first.to_string()),
-                1 => entries.extend([first.to_string(), last.to_string()]),
+                0 => entries.push(single(first)),
+                1 => entries.extend([single(first), single(last)]),
                 _ => entries.push(format!("{first}-{last}")),
             }
         }

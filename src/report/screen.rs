@@ -6,6 +6,8 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 use std::str::FromStr;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
@@ -126,6 +128,24 @@ fn columns(output: &impl AsFd) -> Option<u16> {
     told.or(asked).filter(|&columns| columns > 0)
 }
 
+/// `text` in `room` columns; what is cut off leaves an ellipsis.
+#[must_use]
+pub fn cut(text: &str, room: usize) -> String {
+    if text.width() <= room {
+        return text.to_owned();
+    }
+    let mut free = room.saturating_sub(1);
+    let fits = |letter: &char| {
+        let width = letter.width().unwrap_or(0);
+        free.checked_sub(width).map(|left| free = left).is_some()
+    };
+    let mut shown: String = text.chars().take_while(fits).collect();
+    if room > 0 {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +168,19 @@ mod tests {
     fn paint_adds_nothing_where_there_is_no_colour() {
         assert_eq!(Screen::default().paint(Tone::Bad, "lost"), "lost");
         assert_eq!(Screen { width: None, color: true }.paint(Tone::Bad, "lost"), "\x1b[31mlost\x1b[0m");
+    }
+
+    #[test]
+    fn what_is_cut_ends_in_an_ellipsis_and_is_never_wider() {
+        for (text, room, shown) in [
+            ("abcd", 4, "abcd"),
+            ("abcde", 4, "abc…"),
+            ("遮断遮断", 5, "遮断…"),
+            ("ab", 1, "…"),
+            ("ab", 0, ""),
+        ] {
+            assert_eq!(cut(text, room), shown);
+            assert!(cut(text, room).width() <= room);
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::super::bans::{action, left};
+use super::super::names::Names;
 use super::view::{ago, moment};
 use crate::control::protocol::{
     BanRow, Capture, Limit, Mode, Occupancy, Offender, Status, TopPort, Traps, Verdicts,
@@ -14,7 +15,7 @@ use crate::control::protocol::{
 use crate::report::escape::escape;
 use crate::report::json::{Alarm, Incident};
 use crate::report::ports::PortRanges;
-use crate::report::screen::{Screen, Tone};
+use crate::report::screen::{Screen, Tone, cut};
 use crate::report::table::Align::{Left, Right};
 use crate::report::table::{Align, Table};
 use crate::report::text::count;
@@ -22,6 +23,12 @@ use crate::time::{Wall, format_duration};
 
 /// How many ranges of ports stand in a line where nobody's terminal sets a limit.
 const PORTS: usize = 8;
+
+/// The same beside a name.
+const FEW: usize = 4;
+
+/// Below this many columns there is no room for names and ports.
+const NARROW: u16 = 120;
 
 /// A list shows at least so many rows, however small the terminal.
 const LEAST: usize = 1;
@@ -34,20 +41,21 @@ const ROOMY: usize = 30;
 pub(super) fn whole(
     out: &mut dyn Write,
     status: &Status,
+    names: &Names,
     screen: Screen,
     height: Option<u16>,
 ) -> io::Result<()> {
     // The prompt takes the last one.
     let height = height.map(|lines| usize::from(lines).saturating_sub(1));
     let now = Wall(status.since.0.saturating_add_unsigned(status.uptime_s.saturating_mul(1_000_000)));
-    let mut lines = head(status, screen, height.is_none_or(|lines| lines >= ROOMY));
+    let mut lines = head(status, names, screen, height.is_none_or(|lines| lines >= ROOMY));
     let alarms = alarms(&status.alarms, now, screen, height.map(|lines| if lines < ROOMY { 2 } else { 5 }));
     let free = height.map(|height| height.saturating_sub(lines.len() + alarms.len()));
     let wanted = [status.offenders.len(), status.recent_incidents.len(), status.recent_bans.len()];
     let [of_offenders, of_incidents, of_bans] = shares(wanted, free);
     let lists = [
-        offenders(status.offenders.get(..of_offenders).unwrap_or_default(), screen),
-        incidents(status.recent_incidents.get(..of_incidents).unwrap_or_default(), now, screen),
+        offenders(status.offenders.get(..of_offenders).unwrap_or_default(), names, screen),
+        incidents(status.recent_incidents.get(..of_incidents).unwrap_or_default(), now, names, screen),
         bans(status.recent_bans.get(..of_bans).unwrap_or_default(), screen),
     ];
     for list in lists.into_iter().filter(|list| !list.is_empty()) {
@@ -59,9 +67,9 @@ pub(super) fn whole(
 }
 
 /// What runs, its captures, and its counts.
-pub(in crate::cli) fn head(status: &Status, screen: Screen, roomy: bool) -> Vec<String> {
+pub(in crate::cli) fn head(status: &Status, names: &Names, screen: Screen, roomy: bool) -> Vec<String> {
     let mut lines = vec![headline(status, screen)];
-    let parts = [captures(&status.captures, screen), counts(status, screen).lines()];
+    let parts = [captures(&status.captures, screen), counts(status, names, screen).lines()];
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
         if roomy {
             lines.push(String::new());
@@ -129,7 +137,7 @@ fn captures(captures: &[Capture], screen: Screen) -> Vec<String> {
     table.lines()
 }
 
-fn counts(status: &Status, screen: Screen) -> Table {
+fn counts(status: &Status, names: &Names, screen: Screen) -> Table {
     let mut table = Table::without_heading(&[Left, Left], screen);
     let mut row = |name: &str, what: String| table.row([name.to_owned(), what]);
     row("packets", packets(status));
@@ -147,7 +155,7 @@ fn counts(status: &Status, screen: Screen) -> Table {
         row(if at == 0 { "bans" } else { "" }, line);
     }
     if !status.top_ports.is_empty() {
-        row("top ports", top_ports(&status.top_ports, screen));
+        row("top ports", top_ports(&status.top_ports, names, screen));
     }
     if let Some(traps) = &status.traps {
         row("traps", trapped(traps));
@@ -234,14 +242,16 @@ fn use_of(name: &str, limit: &Limit) -> String {
 }
 
 /// Those that fit into a line.
-fn top_ports(ports: &[TopPort], screen: Screen) -> String {
+fn top_ports(ports: &[TopPort], names: &Names, screen: Screen) -> String {
     /// The name of the row before it, the gap, and the gap behind.
     const MARGIN: usize = 13;
     let room = screen.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(MARGIN));
     let mut line = String::new();
     for port in ports {
         let comma = if line.is_empty() { "" } else { ", " };
-        let next = format!("{comma}{}/{} {}", escape(&port.protocol), port.port, port.packets);
+        let name = names.service(&port.protocol, port.port).map(|name| format!(" ({name})"));
+        let (protocol, name) = (escape(&port.protocol), name.unwrap_or_default());
+        let next = format!("{comma}{protocol}/{}{name} {}", port.port, port.packets);
         if line.width() + next.width() > room {
             break;
         }
@@ -287,27 +297,36 @@ fn kernel(status: &Status) -> String {
     parts.join(", ")
 }
 
-fn offenders(offenders: &[Offender], screen: Screen) -> Vec<String> {
-    let columns = [
+fn offenders(offenders: &[Offender], names: &Names, screen: Screen) -> Vec<String> {
+    // Names are what was asked for: where there is no room for them and ports, ports give way.
+    let (named, narrow) = (names.are_wanted(), screen.width.is_some_and(|width| width < NARROW));
+    let mut columns = vec![
         ("TOP OFFENDERS", Left),
         ("RULE", Left),
         ("PACKETS", Right),
         ("DROPPED", Right),
         ("RESPONSE", Left),
-        ("PORTS", Left),
     ];
+    columns.extend((!named || !narrow).then_some(("PORTS", Left)));
+    columns.extend(named.then_some(("NAME", Left)));
     let cells = |one: &Offender| {
-        vec![
+        let mut cells = vec![
             one.source.to_string(),
             escape(&one.rule).into_owned(),
             one.packets.to_string(),
             one.dropped.to_string(),
             one.ban.as_ref().map_or_else(|| "-".to_owned(), response),
-        ]
+        ];
+        if named && !narrow {
+            cells.push(names.ports(&one.port_ranges, &one.protocols, one.distinct_ports, FEW));
+        }
+        cells
     };
     let rows = offenders.iter().map(cells).collect();
-    one_line_each(&columns, rows, screen, |at, room| {
-        offenders.get(at).map_or_else(String::new, |one| ports(&one.port_ranges, one.distinct_ports, room))
+    one_line_each(&columns, rows, screen, |at, room| match offenders.get(at) {
+        Some(one) if named => cut(&names.of(one.source.0).unwrap_or_default(), room),
+        Some(one) => ports(&one.port_ranges, &one.protocols, one.distinct_ports, names, room),
+        None => String::new(),
     })
 }
 
@@ -316,7 +335,7 @@ fn response(ban: &BanRow) -> String {
     if ban.enforced { format!("{} {}", action(ban), left(ban.expires_s)) } else { action(ban).to_owned() }
 }
 
-fn incidents(incidents: &[Incident], now: Wall, screen: Screen) -> Vec<String> {
+fn incidents(incidents: &[Incident], now: Wall, names: &Names, screen: Screen) -> Vec<String> {
     let columns = [
         ("LATEST INCIDENTS", Left),
         ("RULE", Left),
@@ -336,7 +355,9 @@ fn incidents(incidents: &[Incident], now: Wall, screen: Screen) -> Vec<String> {
     };
     let rows = incidents.iter().map(cells).collect();
     one_line_each(&columns, rows, screen, |at, room| {
-        incidents.get(at).map_or_else(String::new, |one| ports(&one.port_ranges, one.distinct_ports, room))
+        incidents.get(at).map_or_else(String::new, |one| {
+            ports(&one.port_ranges, &one.protocols, one.distinct_ports, names, room)
+        })
     })
 }
 
@@ -385,9 +406,9 @@ fn alarms(alarms: &[Alarm], now: Wall, screen: Screen, most: Option<usize>) -> V
 }
 
 /// As many ranges of ports as there is room for.
-fn ports(ranges: &PortRanges, distinct: u64, room: usize) -> String {
+fn ports(ranges: &PortRanges, protocols: &[String], distinct: u64, names: &Names, room: usize) -> String {
     let most = if room == usize::MAX { PORTS } else { ranges.0.len().saturating_mul(2) };
-    let fitting = (1..=most).rev().map(|most| ranges.describe(distinct, most));
+    let fitting = (1..=most).rev().map(|most| names.ports(ranges, protocols, distinct, most));
     fitting.into_iter().find(|list| list.width() <= room).unwrap_or_default()
 }
 
@@ -426,23 +447,6 @@ fn one_line_each(
         *heading = screen.paint(Tone::Strong, heading).into_owned();
     }
     lines
-}
-
-/// `text` in `room` columns; what is cut off leaves an ellipsis.
-pub(in crate::cli) fn cut(text: &str, room: usize) -> String {
-    if text.width() <= room {
-        return text.to_owned();
-    }
-    let mut free = room.saturating_sub(1);
-    let fits = |letter: &char| {
-        let width = letter.width().unwrap_or(0);
-        free.checked_sub(width).map(|left| free = left).is_some()
-    };
-    let mut shown: String = text.chars().take_while(fits).collect();
-    if room > 0 {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -577,7 +581,7 @@ pub(in crate::cli) mod tests {
 
     fn shown(status: &Status, screen: Screen, height: Option<u16>) -> String {
         let mut out = Vec::new();
-        whole(&mut out, status, screen, height).unwrap();
+        whole(&mut out, status, &Names::default(), screen, height).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -648,20 +652,6 @@ pub(in crate::cli) mod tests {
             ([9, 9, 9], Some(0), [1, 1, 0]),
         ] {
             assert_eq!(shares(wanted, free), shares_of, "{wanted:?} {free:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_cut_ends_in_an_ellipsis_and_is_never_wider() {
-        for (text, room, shown) in [
-            ("abcd", 4, "abcd"),
-            ("abcde", 4, "abc…"),
-            ("遮断遮断", 5, "遮断…"),
-            ("ab", 1, "…"),
-            ("ab", 0, ""),
-        ] {
-            assert_eq!(cut(text, room), shown);
-            assert!(cut(text, room).width() <= room);
         }
     }
 }
