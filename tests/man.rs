@@ -30,7 +30,7 @@ fn part<'p>(page: &'p str, heading: &str) -> Vec<&'p str> {
     let lines =
         page.lines().skip_while(|line| !(format!("{line} ")).starts_with(&format!("{heading} "))).skip(1);
     let found: Vec<_> = lines
-        .take_while(|line| !line.starts_with(".Sh") && !(kind == ".Ss" && line.starts_with(".Ss")))
+        .take_while(|line| !line.starts_with(".Sh") && (kind != ".Ss" || !line.starts_with(".Ss")))
         .collect();
     assert!(!found.is_empty(), "there is no `{heading}`");
     found
