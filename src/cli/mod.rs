@@ -15,6 +15,8 @@ mod forget;
 mod import;
 mod incidents;
 mod names;
+mod off;
+mod on;
 mod reload;
 pub mod replay;
 mod ruleset;
@@ -92,6 +94,8 @@ pub enum Command {
     Unban(unban::Arguments),
     Forget(forget::Arguments),
     Flush(flush::Arguments),
+    Off(off::Arguments),
+    On(on::Arguments),
     Ruleset(ruleset::Arguments),
     Import(import::Arguments),
     Reload(reload::Arguments),
@@ -191,6 +195,8 @@ impl Command {
             Self::Unban(arguments) => unban::run(arguments, session),
             Self::Forget(arguments) => forget::run(arguments, session),
             Self::Flush(arguments) => flush::run(arguments, session),
+            Self::Off(arguments) => off::run(arguments, session),
+            Self::On(arguments) => on::run(arguments, session),
             Self::Ruleset(arguments) => ruleset::run(arguments, session),
             Self::Import(arguments) => import::run(arguments, session),
             Self::Reload(arguments) => reload::run(arguments, session),

@@ -54,6 +54,10 @@ pub enum Request {
     },
     /// Read the configuration again: answered by [`Reply::Reloaded`], or refused while the old one goes on.
     Reload,
+    /// Enforce nothing until [`Request::On`], over restarts too: answered by [`Reply::Off`].
+    Off,
+    /// Enforce again what the configuration asks for: answered by [`Reply::On`].
+    On,
 }
 
 impl Request {
@@ -65,9 +69,13 @@ impl Request {
     pub const fn changes(&self) -> bool {
         match self {
             Self::Status { .. } | Self::Bans | Self::Incidents(_) => false,
-            Self::Ban { .. } | Self::Unban { .. } | Self::UnbanAll | Self::Forget { .. } | Self::Reload => {
-                true
-            }
+            Self::Ban { .. }
+            | Self::Unban { .. }
+            | Self::UnbanAll
+            | Self::Forget { .. }
+            | Self::Reload
+            | Self::Off
+            | Self::On => true,
         }
     }
 }
@@ -115,6 +123,24 @@ pub enum Reply {
     },
     /// The new configuration is in use.
     Reloaded,
+    /// Nothing is enforced.
+    Off {
+        /// Since when.
+        off: Off,
+        /// How many bans were lifted.
+        lifted: u64,
+        /// Why a restart will enforce again, if it will.
+        forgotten: Option<String>,
+    },
+    /// What the configuration asks for is in force.
+    On {
+        /// What it asks for.
+        mode: Mode,
+        /// How many bans by hand stand.
+        bans: u64,
+        /// Whether it was off.
+        was_off: bool,
+    },
     /// The answer is no.
     Refused {
         /// Which kind of no.
@@ -157,8 +183,11 @@ pub struct Status {
     pub pid: u32,
     /// Its instance name; none for the usual one.
     pub instance: Option<String>,
-    /// Whether it enforces.
+    /// Whether it enforces: while it is off it watches.
     pub mode: Mode,
+    /// Since when `nfban off` holds, if it does.
+    #[serde(default)]
+    pub off: Option<Off>,
     /// When it started.
     pub since: Wall,
     /// How long ago that was, whatever the wall clock did since.
@@ -253,6 +282,15 @@ pub struct TopPort {
     pub port: u16,
     /// Packets of evidence within the last hour.
     pub packets: u64,
+}
+
+/// Who switched enforcement off, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Off {
+    /// When.
+    pub since: Wall,
+    /// The user's id.
+    pub by: u32,
 }
 
 /// One source of packets.
@@ -443,6 +481,8 @@ mod tests {
             ),
             (Request::UnbanAll, r#"{"request":"unban-all"}"#),
             (Request::Reload, r#"{"request":"reload"}"#),
+            (Request::Off, r#"{"request":"off"}"#),
+            (Request::On, r#"{"request":"on"}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
@@ -471,5 +511,6 @@ mod tests {
         assert!(Request::UnbanAll.changes());
         assert!(Request::Forget { target }.changes());
         assert!(Request::Reload.changes());
+        assert!(Request::Off.changes() && Request::On.changes());
     }
 }

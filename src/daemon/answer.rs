@@ -42,11 +42,15 @@ impl Daemon {
         };
         match question.filter(|_| self.can_list_later()) {
             Some(question) => self.list_later(question, responder),
-            None => responder.send(self.answer(request)),
+            None => {
+                let reply = self.answer(request, responder.peer().uid);
+                responder.send(reply);
+            }
         }
     }
 
-    fn answer(&mut self, request: Request) -> Reply {
+    /// Answers what the user `by` asks for, who may.
+    fn answer(&mut self, request: Request, by: u32) -> Reply {
         match request {
             Request::Status { address: None } => {
                 let redirected = self.backend.redirected();
@@ -70,6 +74,8 @@ impl Daemon {
                 Ok(()) => Reply::Reloaded,
                 Err(why) => Reply::refused(Refusal::BadConfiguration, why),
             },
+            Request::Off => self.switch_off(by),
+            Request::On => self.switch_on(by),
         }
     }
 
@@ -175,6 +181,7 @@ impl Daemon {
             pid: std::process::id(),
             instance: self.options.instance.as_ref().map(ToString::to_string),
             mode: self.loaded.config.mode,
+            off: self.off,
             since: Wall::from(self.started),
             uptime_s: now.boot.saturating_sub(self.started.boot).as_secs(),
             packets: captures.iter().map(|capture| capture.packets).sum(),

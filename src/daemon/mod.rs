@@ -22,6 +22,7 @@ mod reload;
 mod saving;
 mod signals;
 mod surroundings;
+pub mod switch;
 mod texts;
 mod trap;
 mod watchdog;
@@ -52,6 +53,7 @@ use crate::config::{Config, Control, Mode, Problems, Trust};
 use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
+use crate::control::protocol::Off;
 use crate::control::server::{Limits, Server};
 use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
@@ -125,6 +127,8 @@ const LISTENERS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq)]
 struct Loaded {
     config: Config,
+    /// The mode that was asked for; `config.mode` is the one in force, and another while nfban is switched off.
+    asked: Mode,
     rules: Vec<Rule>,
     /// Those about web requests.
     web: web::probe::Rules,
@@ -142,13 +146,18 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
         config.mode = Mode::Watch;
     }
     config.log.format = options.log_format.unwrap_or(config.log.format);
+    as_instance(&mut config, options);
+    Ok(Loaded { asked: config.mode, config, rules, web })
+}
+
+/// An instance has a table and a socket of its own, whatever the configuration says.
+fn as_instance(config: &mut Config, options: &Options) {
     if let Some(instance) = &options.instance {
         if config.nftables.sets.is_none() {
             config.nftables.table.name = instance.table();
         }
         config.control.socket = instance.socket();
     }
-    Ok(Loaded { config, rules, web })
 }
 
 impl Loaded {
@@ -162,6 +171,8 @@ impl Loaded {
 struct Daemon {
     options: Options,
     loaded: Loaded,
+    /// While somebody has switched it off.
+    off: Option<Off>,
     host: HostFacts,
     engine: Engine,
     backend: Backend,
@@ -278,6 +289,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 
 impl Daemon {
     fn start(options: Options, loaded: Loaded, inbox: Inbox, log: Log) -> Result<Self, StartError> {
+        let (loaded, off, troubles) = switch::begin(&options, loaded);
         let config = &loaded.config;
         // Changes are watched for before the facts are read: none falls in between.
         let watch = Watch::open().map_err(|error| StartError::needs("watch addresses and routes", error))?;
@@ -305,14 +317,16 @@ impl Daemon {
         engine.judge_requests(&loaded.web, started, &mut actions);
         let saving = Saving::new(started);
         let (memory, kept, alarms) = Memory::open(&options, &mut engine, saving.boot(), started);
-        let enforces = config.mode == Mode::Enforce;
-        let saving = (enforces && memory.is_some()).then_some(saving);
+        let kept = switch::spare(&options, off.is_some(), kept);
+        let saves = loaded.asked == Mode::Enforce;
+        let saving = (saves && memory.is_some()).then_some(saving);
         let history = memory.is_some().then(|| History::new(started));
         let mut latest = Latest::new(log);
-        alarms.into_iter().for_each(|what| latest.alarm(what, config.mode));
+        troubles.into_iter().chain(alarms).for_each(|what| latest.alarm(what, config.mode));
         let mut daemon = Self {
             options,
             loaded,
+            off,
             host,
             engine,
             backend,
@@ -338,7 +352,7 @@ impl Daemon {
             rates: Rates::new(started.boot),
             actions,
         };
-        daemon.recall_bans(if enforces { kept } else { Kept::default() });
+        daemon.recall_bans(if saves { kept } else { Kept::default() });
         Ok(daemon)
     }
 
@@ -346,6 +360,9 @@ impl Daemon {
         let config = &self.loaded.config;
         let doing = match config.mode {
             Mode::Enforce => format!("filling table {}", config.nftables.table),
+            Mode::Watch if self.off.is_some() => {
+                "switched off: nothing is enforced until `nfban on`".to_owned()
+            }
             Mode::Watch => "watching: nothing in the kernel is changed".to_owned(),
         };
         info!("nfban {} runs: {} rules, {}", env!("CARGO_PKG_VERSION"), self.loaded.count(), doing);

@@ -3,7 +3,7 @@
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use super::{Daemon, clock, load, notify};
+use super::{Daemon, Loaded, clock, load, notify};
 use crate::detect::Capacity;
 use crate::setup;
 
@@ -26,6 +26,11 @@ impl Daemon {
             }
             format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
         })?;
+        self.take(new.switched(self.off.is_some()))
+    }
+
+    /// Goes on with another configuration; where that cannot be, everything stays as it is.
+    pub(super) fn take(&mut self, new: Loaded) -> Result<(), String> {
         let old = &self.loaded;
         if new.config.control != old.config.control
             || (&new.config.nftables.table, &new.config.nftables.sets)

@@ -46,6 +46,8 @@ pub(super) struct Saving {
     tidy_at: Duration,
     /// Wall clock minus boot clock, in microseconds, when the rows were written.
     offset: i64,
+    /// Whether only bans by hand are saved: while nfban is switched off, as no others outlive that.
+    by_hand: bool,
 }
 
 fn offset(now: Stamp) -> i64 {
@@ -70,6 +72,7 @@ impl Saving {
             anew: false,
             tidy_at: now.boot,
             offset: offset(now),
+            by_hand: false,
         }
     }
 
@@ -87,8 +90,10 @@ impl Saving {
         let mut changes = Changes { boot: self.boot.clone(), ..Changes::default() };
         for target in targets {
             match engine.ledger().find(target) {
-                Some(standing) => changes.bans.push(Ban::of(standing, now)),
-                None => changes.over.push(target),
+                Some(standing) if !self.by_hand || standing.is_manual() => {
+                    changes.bans.push(Ban::of(standing, now))
+                }
+                _ => changes.over.push(target),
             }
             // What was before this boot is known to the second on the disk alone.
             for validated in [false, true] {
@@ -153,8 +158,15 @@ impl Daemon {
         };
         self.backend.disconnect_held(&held);
         let made: HashSet<_> = self.backend.made().iter().copied().collect();
-        let lost =
-            self.engine.recall_bans(standing, &held, |place| made.contains(&place), now, &mut self.actions);
+        // What only remembers begins with nothing.
+        let off = self.off.is_some();
+        let lost = self.engine.recall_bans(
+            standing,
+            &held,
+            |place| off || made.contains(&place),
+            now,
+            &mut self.actions,
+        );
         if !lost.is_empty() {
             info!(
                 "{} of earlier runs that the kernel has lost: put back",
@@ -162,7 +174,8 @@ impl Daemon {
             );
         }
         self.put_back_lost(lost);
-        if self.saving.is_some() {
+        if let Some(saving) = &mut self.saving {
+            saving.by_hand = off;
             self.engine.track_bans(&saved);
             if rebooted {
                 self.engine.mark_bans();
@@ -216,7 +229,10 @@ impl Daemon {
 
     /// After a reload: watching saves nothing.
     pub(super) fn save_as_configured(&mut self) {
-        let saves = self.loaded.config.mode == Mode::Enforce && self.memory.is_some();
+        let saves = self.loaded.asked == Mode::Enforce && self.memory.is_some();
+        if let Some(saving) = &mut self.saving {
+            saving.by_hand = self.off.is_some();
+        }
         if saves == self.saving.is_some() {
             return;
         }

@@ -238,6 +238,16 @@ impl Engine {
         self.ledger.len()
     }
 
+    /// Ends all bans but those by hand. The kernel holds none of them any more.
+    pub fn end_decided(&mut self, now: Stamp, actions: &mut Vec<Action>) {
+        let decided = self.ledger.iter().filter(|ban| !ban.is_manual()).map(|ban| ban.target);
+        for target in decided.collect::<Vec<_>>() {
+            if let Some(standing) = self.ledger.remove(target) {
+                end_of(&standing, BanEndReason::Unban, now, actions);
+            }
+        }
+    }
+
     /// Makes the ledger agree with what the kernel holds: takes in what it did not know (left by an earlier run), and
     /// ends what somebody else has removed. What it did not know and is shielded is lifted.
     pub fn reconcile(&mut self, held: &[Held], now: Stamp, actions: &mut Vec<Action>) {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use rusqlite::{Row, Transaction, params};
 
 use super::{Store, StoreError};
-use crate::decide::{Measure, Standing, State};
+use crate::decide::{MANUAL, Measure, Standing, State};
 use crate::event::IncidentId;
 use crate::time::{Stamp, Wall};
 
@@ -63,6 +63,14 @@ pub struct Ban {
     pub since: Wall,
     /// How long in all, and when it ends; none is until it is lifted.
     pub end: Option<End>,
+}
+
+impl Ban {
+    /// Whether a person decided.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        self.rule == MANUAL && self.incident.is_none()
+    }
 }
 
 /// When a ban ends.

@@ -100,9 +100,14 @@ pub(in crate::cli) fn headline(status: &Status, screen: Screen) -> String {
         Some(instance) => format!("nfban {} ({})", escape(&status.version), escape(instance)),
         None => format!("nfban {}", escape(&status.version)),
     };
-    let does = match status.mode {
-        Mode::Enforce => screen.paint(Tone::Good, "enforces"),
-        Mode::Watch => screen.paint(Tone::Warn, "watches and bans nobody"),
+    let does = match (status.off, status.mode) {
+        (Some(off), _) => {
+            let since = moment(off.since);
+            let does = format!("is OFF since {since}, by user {}: `nfban on` enforces again", off.by);
+            screen.paint(Tone::Bad, &does).into_owned()
+        }
+        (None, Mode::Enforce) => screen.paint(Tone::Good, "enforces").into_owned(),
+        (None, Mode::Watch) => screen.paint(Tone::Warn, "watches and bans nobody").into_owned(),
     };
     let up = format_duration(Duration::from_secs(status.uptime_s));
     let name = screen.paint(Tone::Strong, &name);
