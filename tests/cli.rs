@@ -164,7 +164,7 @@ fn without_a_subcommand_the_help_is_shown_and_nothing_is_done() {
 fn the_help_of_every_subcommand_mentions_each_flag() {
     for (subcommand, flags) in [
         ("run", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--dry-run", "--flush"][..]),
-        ("check", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml"]),
+        ("check", &["-c", "--config <FILE>", "/etc/nfban/nfban.yaml", "--strict"]),
         (
             "replay",
             &[

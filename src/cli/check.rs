@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::{Global, Session};
 use crate::capture::kmsg::DEVICE;
 use crate::config::rules::{self, Rules};
-use crate::config::{Capture, Config, LogText, Problem, Problems, Severity, Trust};
+use crate::config::{Capture, Config, LogText, Problem, Problems, Severity, Trust, odd_rules};
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
 use crate::host::reader::Reader;
@@ -23,12 +23,18 @@ pub struct Arguments {
     /// The configuration [default: /etc/nfban/nfban.yaml, or NAME.yaml there of the instance]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// End with status 1 where there is a warning
+    #[arg(long)]
+    pub strict: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
     let file = session.config(arguments.config.as_deref());
     let (config, rules, mut problems) = read(&file);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    if let (Some(config), Some(rules)) = (&config, &rules) {
+        odd_rules(config, rules).into_iter().for_each(|warning| problems.push(warning));
+    }
     if let Some(config) = &config {
         unreadable(config, &file).into_iter().for_each(|warning| problems.push(warning));
     }
@@ -49,7 +55,14 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             + rules.web.rule.iter().filter(|rule| rule.enabled).count();
         writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", file.display())?;
         traps.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
-    })
+    })?;
+    match warnings {
+        1.. if arguments.strict => {
+            let what = count(u64::try_from(warnings).unwrap_or(u64::MAX), "warning", "warnings");
+            Err(Failure::new(Exit::No, format!("{what}; without --strict it would be used")))
+        }
+        _ => Ok(Exit::Done),
+    }
 }
 
 /// What only this host can tell of the configured traps: at which something listens now, and, if the daemon runs, that
@@ -115,19 +128,10 @@ fn unreadable(config: &Config, file: &Path) -> Vec<Problem> {
 /// Configuration and rules as far as they can be read, with all that is wrong with either.
 fn read(path: &Path) -> (Option<Config>, Option<Rules>, Problems) {
     let trust = Trust::OwnOrRoots;
-    let mut problems = Problems::default();
-    let config = match Config::load_from(path, trust) {
-        Ok((config, warnings)) => {
-            warnings.into_iter().for_each(|warning| problems.push(warning));
-            Some(config)
-        }
-        Err(found) => {
-            problems.append(found);
-            None
-        }
-    };
-    // Where the configuration cannot say, the rules are looked for where they usually are.
-    let directory = config.clone().unwrap_or_default().rules.directory;
+    let (config, mut problems) = Config::load_what_can_be_read(path, trust);
+    // Those that can be named are looked at, whatever else is wrong.
+    let directory = config.rules.directory.clone();
+    let config = (!problems.any_error()).then_some(config);
     let rules = match rules::load_from(rules::SHIPPED, &directory, trust) {
         Ok(rules) => Some(rules),
         Err(found) => {

@@ -88,7 +88,7 @@ fn options(arguments: &Arguments, session: &Session) -> Result<Options, Failure>
     let none = PathBuf::from("/nonexistent");
     let directory =
         arguments.rules.as_ref().or(arguments.config.is_some().then_some(&config.rules.directory));
-    let Rules { packets: rules, web } =
+    let Rules { packets: rules, web, .. } =
         rules::load_from(rules::SHIPPED, directory.unwrap_or(&none), Trust::Anybody)
             .map_err(|problems| shown(&problems))?;
     let rules = setup::ruleset(&config, &rules)

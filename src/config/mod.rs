@@ -5,8 +5,11 @@
 //! machine but the files it is told to read: a configuration means the same everywhere.
 
 pub mod capture;
+mod directory;
 pub mod log;
+mod merge;
 pub mod names;
+mod odd;
 pub mod problem;
 pub mod read;
 pub mod rules;
@@ -19,12 +22,13 @@ pub mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::{Capture, LogText, Nflog};
+pub use self::directory::drop_ins;
 pub use self::log::Log;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
@@ -35,11 +39,12 @@ pub use self::trap::Trap;
 pub use self::trust::Trust;
 pub use self::values::Service;
 
+pub use self::odd::of_rules as odd_rules;
 use self::read::Report;
 use self::yaml::{Node, Source, Value};
 use crate::decide::{Measure, Response};
 use crate::detect::Capacity;
-use crate::filter::{self, Filter};
+use crate::filter::Filter;
 
 /// What `/etc/nfban/nfban.yaml` says, checked. The default is what an empty file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,20 +118,41 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a file, whoever wrote it, and returns the warnings with it.
+    /// Reads a file and those of its [`drop_ins`], whoever wrote them, and returns the warnings with it.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, warnings included.
+    /// Everything that is wrong with the files, warnings included.
     pub fn load(path: &Path) -> Result<(Self, Vec<Problem>), Problems> {
         Self::load_from(path, Trust::Anybody)
     }
 
-    /// As [`Config::load`]; with [`Trust::OwnOrRoots`] the file must be root's or our own, and nobody else's to write.
+    /// As [`Config::load`]; with [`Trust::OwnOrRoots`] the files and the directories that lead to them must be root's or
+    /// our own, and nobody else's to write.
     ///
     /// # Errors
-    /// As [`Config::load`], and a file that is not to be trusted.
+    /// As [`Config::load`], and files that are not to be trusted.
     pub fn load_from(path: &Path, trust: Trust) -> Result<(Self, Vec<Problem>), Problems> {
-        Self::read(&Source::open(path, trust)?)
+        used(Self::load_what_can_be_read(path, trust))
+    }
+
+    /// As [`Config::load_from`], with what could be made sense of although there are errors.
+    #[must_use]
+    pub fn load_what_can_be_read(path: &Path, trust: Trust) -> (Self, Problems) {
+        let mut unread = Problems::default();
+        let added = directory::yaml_files(&drop_ins(path), trust).unwrap_or_else(|problems| {
+            unread.append(problems);
+            Vec::new()
+        });
+        let mut sources = Vec::new();
+        for path in std::iter::once(path).chain(added.iter().map(PathBuf::as_path)) {
+            match Source::open(path, trust) {
+                Ok(source) => sources.push(source),
+                Err(problems) => unread.append(problems),
+            }
+        }
+        let (config, problems) = Self::read_what_can_be_read(&sources);
+        unread.append(problems);
+        (config, unread)
     }
 
     /// Reads text that goes by the name of `source` in problems.
@@ -134,19 +160,45 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, warnings included.
     pub fn read(source: &Source) -> Result<(Self, Vec<Problem>), Problems> {
-        let mut report = Report::new(source);
-        let config = yaml::parse(&mut report).map(|node| config(&node, &mut report));
-        let problems = report.finish();
-        match config {
-            Some(config) if !problems.any_error() => Ok((config, problems.into_iter().collect())),
-            _ => Err(problems),
+        Self::read_all(std::slice::from_ref(source))
+    }
+
+    /// Reads several texts as one configuration, the later on top of the earlier.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, warnings included.
+    pub fn read_all(sources: &[Source]) -> Result<(Self, Vec<Problem>), Problems> {
+        used(Self::read_what_can_be_read(sources))
+    }
+
+    fn read_what_can_be_read(sources: &[Source]) -> (Self, Problems) {
+        let mut report = Report::of_all(sources);
+        let mut whole: Option<Node> = None;
+        while report.source().is_some() {
+            if let Some(node) = yaml::parse(&mut report).filter(|node| report.keys(node, WHAT).is_some()) {
+                match &mut whole {
+                    Some(whole) => merge::merge(whole, node),
+                    None => whole = Some(node),
+                }
+            }
+            report.next_source();
         }
+        let config = whole.map_or_else(Self::default, |node| config(&node, &mut report));
+        (config, report.finish())
     }
 }
 
+/// A configuration with errors is not used.
+fn used((config, problems): (Config, Problems)) -> Result<(Config, Vec<Problem>), Problems> {
+    if problems.any_error() { Err(problems) } else { Ok((config, problems.into_iter().collect())) }
+}
+
+/// What a file as a whole is.
+const WHAT: &str = "the configuration";
+
 fn config(node: &Node, report: &mut Report<'_>) -> Config {
     let mut config = Config::default();
-    let Some(mut keys) = report.keys(node, "the configuration") else { return config };
+    let Some(mut keys) = report.keys(node, WHAT) else { return config };
     if let Some(node) = keys.take("mode") {
         let words = [("enforce", Mode::Enforce), ("watch", Mode::Watch)];
         config.mode = report.word(node, &words).unwrap_or_default();
@@ -155,10 +207,10 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
         config.capture = capture::read(node, report);
     }
     if let Some(node) = keys.take("home") {
-        config.home = report.list(node, network);
+        config.home = report.list(node, odd::home);
     }
     if let Some(node) = keys.take("services") {
-        config.services = report.list(node, service);
+        config.services = report.list(node, odd::published);
     }
     let traps_node = keys.take("traps");
     if let Some(node) = traps_node {
@@ -168,10 +220,10 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
         config.trap = trap::read(node, &config.services, report);
     }
     if let Some(node) = keys.take("allow") {
-        config.allow = allow(node, report);
+        config.allow = report.list(node, odd::allowed);
     }
     if let Some(node) = keys.take("ignore") {
-        config.ignore = report.list(node, |node, report| filter::read(node, "a filter", report));
+        config.ignore = report.list(node, odd::ignored);
     }
     if let Some(node) = keys.take("respond") {
         config.respond = settings::respond(node, report);
@@ -202,6 +254,7 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
         config.log = log::read(node, report);
     }
     keys.finish(report);
+    odd::together(&config, node, report);
     config
 }
 
@@ -226,20 +279,6 @@ fn traps(node: &Node, services: &[Service], report: &mut Report<'_>) -> Vec<Serv
             );
         }
         Some(trap)
-    })
-}
-
-fn allow(node: &Node, report: &mut Report<'_>) -> Vec<IpNet> {
-    report.list(node, |node, report| {
-        let allowed = network(node, report)?;
-        if allowed.prefix_len() == 0 {
-            report.warn(
-                node.place,
-                &format!("{allowed} is everybody: nobody of that family will ever be banned"),
-                "to decide everything and change nothing, say `mode: watch`",
-            );
-        }
-        Some(allowed)
     })
 }
 

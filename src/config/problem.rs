@@ -22,6 +22,8 @@ pub enum Severity {
 /// A stretch of one line of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
+    /// Which of the files that are read as one, the first is 0.
+    pub file: usize,
     /// Line, the first is 1.
     pub line: usize,
     /// Column in characters, the first is 1.
@@ -167,7 +169,7 @@ impl Problems {
         out
     }
 
-    /// Puts the problems of one file in the order of its lines.
+    /// Puts the problems of a reading in the order of the files and of the lines in them.
     pub(super) fn sort(&mut self) {
         self.list.sort_by_key(|problem| problem.place);
     }
@@ -231,7 +233,7 @@ mod tests {
     fn problem(line: &str, column: usize, length: usize) -> Problem {
         Problem {
             file: "nfban.yaml".into(),
-            place: Some(Place { line: 7, column, length }),
+            place: Some(Place { file: 0, line: 7, column, length }),
             severity: Severity::Error,
             message: "unknown key `modd`".into(),
             hint: Some("did you mean `mode`?".into()),

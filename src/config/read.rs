@@ -12,10 +12,12 @@ use super::yaml::{Entry, Node, Source, Value};
 /// A wrong word is compared with the right ones only up to this length.
 const LONGEST_WORD: usize = 64;
 
-/// The source being read, and what is wrong with it so far.
+/// The sources being read as one, and what is wrong with them so far.
 #[derive(Debug)]
 pub struct Report<'s> {
-    source: &'s Source,
+    sources: &'s [Source],
+    /// Which of them is being parsed.
+    file: usize,
     problems: Problems,
 }
 
@@ -23,13 +25,30 @@ impl<'s> Report<'s> {
     /// Nothing is wrong yet.
     #[must_use]
     pub fn new(source: &'s Source) -> Self {
-        Self { source, problems: Problems::default() }
+        Self::of_all(std::slice::from_ref(source))
     }
 
-    /// What is being read.
+    /// The same of several sources, of which the first is to be parsed first.
     #[must_use]
-    pub const fn source(&self) -> &'s Source {
-        self.source
+    pub fn of_all(sources: &'s [Source]) -> Self {
+        Self { sources, file: 0, problems: Problems::default() }
+    }
+
+    /// What is being parsed, and its number; none behind the last one.
+    #[must_use]
+    pub fn source(&self) -> Option<(&'s Source, usize)> {
+        Some((self.sources.get(self.file)?, self.file))
+    }
+
+    /// Goes on with the next source.
+    pub const fn next_source(&mut self) {
+        self.file += 1;
+    }
+
+    /// Whether an error was told.
+    #[must_use]
+    pub fn any_error(&self) -> bool {
+        self.problems.any_error()
     }
 
     /// What is wrong, in the order of the lines.
@@ -58,14 +77,22 @@ impl<'s> Report<'s> {
         if self.problems.only_counts(severity) {
             return;
         }
-        self.problems.push(Problem {
-            file: self.source.name().to_owned(),
+        let problem = Problem { message: message.to_owned(), hint, ..self.at(severity, place) };
+        self.problems.push(problem);
+    }
+
+    /// A problem at a place that does not say yet what is wrong.
+    #[must_use]
+    pub fn at(&self, severity: Severity, place: Place) -> Problem {
+        let source = self.sources.get(place.file);
+        Problem {
+            file: source.map(Source::name).unwrap_or_default().to_owned(),
             place: Some(place),
             severity,
-            message: message.to_owned(),
-            hint,
-            snippet: self.source.line(place.line).map(str::to_owned),
-        });
+            message: String::new(),
+            hint: None,
+            snippet: source.and_then(|source| source.line(place.line)).map(str::to_owned),
+        }
     }
 
     /// The text of a word, number or quoted text; `expected` says in the message what should stand here.

@@ -1,12 +1,12 @@
 //! Detection rules: those shipped with the program, then the administrator's, which replace them by `id`.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use self::reach::Places;
-use super::problem::{Place, Problem, Problems};
+use super::directory;
+use super::problem::{Place, Problem, Problems, Severity};
 use super::read::{Keys, Report};
 use super::settings::RESPONSES;
 use super::trust::Trust;
@@ -50,6 +50,8 @@ pub struct Rules {
     pub packets: Vec<Rule>,
     /// Those about web requests.
     pub web: crate::web::probe::Rules,
+    /// Where those that are not shipped stand, by id, as problems that do not say yet what is wrong.
+    pub(super) origins: HashMap<String, Problem>,
 }
 
 /// The rules about packets: as [`load_from`], whoever wrote them.
@@ -72,7 +74,8 @@ pub fn load_from(shipped: &[(&str, &str)], directory: &Path, trust: Trust) -> Re
     for (name, text) in shipped {
         problems.append(add(&Source::new(*name, *text), &mut rules));
     }
-    for path in files(directory).unwrap_or_else(|unreadable| {
+    rules.origins.clear();
+    for path in directory::yaml_files(directory, trust).unwrap_or_else(|unreadable| {
         problems.append(unreadable);
         Vec::new()
     }) {
@@ -82,23 +85,6 @@ pub fn load_from(shipped: &[(&str, &str)], directory: &Path, trust: Trust) -> Re
         });
     }
     if problems.any_error() { Err(problems) } else { Ok(rules) }
-}
-
-/// The rules files of a directory in the order of their names.
-fn files(directory: &Path) -> Result<Vec<PathBuf>, Problems> {
-    let listing = std::fs::read_dir(directory)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
-    let mut paths: Vec<PathBuf> = match listing {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            let (name, message) = (directory.display().to_string(), format!("cannot be read: {error}"));
-            return Err(Problem::of_file(name, message, "check the directory and its permissions").into());
-        }
-        Ok(paths) => paths,
-    };
-    paths.retain(|path| path.extension() == Some(OsStr::new("yaml")));
-    paths.sort();
-    Ok(paths)
 }
 
 /// Adds the rules of one file.
@@ -130,7 +116,7 @@ fn has_key(node: &Node, key: &str) -> bool {
 
 /// Reads one rule, or the switch of one, and puts it where it belongs.
 fn entry(node: &Node, all: &mut Rules, seen: &mut HashMap<String, usize>, report: &mut Report<'_>) {
-    let Rules { packets: rules, web } = all;
+    let Rules { packets: rules, web, origins } = all;
     let Some(mut keys) = report.keys(node, "a rule") else { return };
     let id_node = keys.require("id", report);
     let id = id_node.and_then(|node| report.parse(node, "the id of a rule", id));
@@ -152,6 +138,8 @@ fn entry(node: &Node, all: &mut Rules, seen: &mut HashMap<String, usize>, report
     };
     if let (Some(rule), Some(id)) = (rule, id) {
         let title = if rule.title.is_empty() { id.clone() } else { rule.title };
+        let place = id_node.map_or(node.place, |node| node.place);
+        origins.insert(id.clone(), report.at(Severity::Warning, place));
         put(Rule { id, title, ..rule }, node.place, rules, report);
     }
 }

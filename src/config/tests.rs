@@ -83,7 +83,11 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
         rules: Rules { directory: "/etc/nfban/rules.d".into() },
         log: Log { format: crate::log::Format::Json },
     };
-    assert_eq!(good(EXAMPLE), expected);
+    let (config, warnings) = read(EXAMPLE).unwrap();
+    assert_eq!(config, expected);
+    // It shows everything there is; nobody has all of it.
+    let warned: Vec<_> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warned, ["a packet that waits in a queue and is logged as refused afterwards counts twice"]);
 }
 
 #[test]
@@ -252,6 +256,131 @@ fn a_file_that_others_may_write_is_not_trusted() {
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     assert!(Config::load(file.path()).is_ok());
     assert!(Config::load_from(file.path(), Trust::OwnOrRoots).unwrap_err().any_error());
+}
+
+fn together(texts: &[&str]) -> Result<(Config, Vec<Problem>), Problems> {
+    let sources: Vec<_> =
+        texts.iter().enumerate().map(|(number, text)| Source::new(format!("{number}.yaml"), *text)).collect();
+    Config::read_all(&sources)
+}
+
+#[test]
+fn of_several_files_lists_of_the_top_level_are_joined_and_of_all_else_the_later_one_counts() {
+    let (config, warnings) = together(&[
+        "mode: watch\nservices: [22]\nallow:\nban: {times: [1h, 2h], max: 5}\nrespond: {spoofable: log}",
+        "services: 443\nallow: [192.0.2.0/24]\nban: {times: [10m]}\ntraps: [23]",
+        "# nothing",
+        "mode: enforce\nservices: [udp/53, 22]\nrespond:\ncapture: [{nflog: {group: 5}}]",
+        "capture: [{nflog: {group: 6}}]",
+    ])
+    .unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.mode, Mode::Enforce);
+    assert_eq!(config.services, [of(6, 22), of(6, 443), of(17, 53), of(6, 22)]);
+    assert_eq!((config.allow.len(), &config.traps[..]), (1, &[of(6, 23)][..]));
+    assert_eq!((config.ban.times, config.ban.max), (vec![Duration::from_secs(600)], 5));
+    assert_eq!((config.respond.spoofable, config.respond.validated), (Response::Log, Response::Ban));
+    let groups = config.capture.iter().map(|capture| match capture {
+        Capture::Nflog(nflog) => nflog.groups.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(groups.collect::<Vec<_>>(), [[5], [6]], "the group that is captured by default is not");
+}
+
+#[test]
+fn what_is_wrong_names_the_file_that_it_stands_in() {
+    let problems = together(&[
+        "modd: watch\ncapture: [{nflog: {group: 100}}]",
+        "ban: {max: 0}\nservices: [22, 80-]",
+        "- a list",
+        "key: [",
+        "capture: [{nflog: {group: 100}}]\ntraps: [22]",
+    ])
+    .unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            let place = problem.place.unwrap();
+            (problem.file.as_str(), place.line, place.column, problem.snippet.as_deref().unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("0.yaml", 1, 1, "modd: watch"),
+            ("1.yaml", 1, 12, "ban: {max: 0}"),
+            ("1.yaml", 2, 16, "services: [22, 80-]"),
+            ("2.yaml", 1, 1, "- a list"),
+            ("3.yaml", 1, 6, "key: ["),
+            ("4.yaml", 1, 27, "capture: [{nflog: {group: 100}}]"),
+            ("4.yaml", 2, 9, "traps: [22]"),
+        ],
+        "{problems}"
+    );
+}
+
+#[test]
+fn files_of_the_directory_are_read_in_the_order_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("nfban.yaml", "sources: 1024");
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    for (name, text) in [
+        ("conf.d/20-b.yaml", "sources: 4096"),
+        ("conf.d/10-a.yaml", "sources: 2048\nservices: [22]"),
+        ("conf.d/30-c.yaml~", "nonsense"),
+        ("conf.d/.#20-b.yaml", "nonsense"),
+        ("conf.d/40.yaml.dpkg-old", "nonsense"),
+    ] {
+        write(name, text);
+    }
+    let load = || Config::load(&folder.path().join("nfban.yaml"));
+    let (config, _) = load().unwrap();
+    assert_eq!((config.sources, config.services), (4096, vec![of(6, 22)]));
+    write("conf.d/99.yaml", "sources: many");
+    let said = load().unwrap_err().to_string();
+    assert!(said.contains("conf.d/99.yaml:1:10: error"), "{said}");
+    std::fs::remove_file(folder.path().join("nfban.yaml")).unwrap();
+    let said = load().unwrap_err().to_string();
+    assert!(said.contains("nfban.yaml: error: cannot be read") && said.contains("99.yaml:1:10"), "{said}");
+}
+
+#[test]
+fn rules_that_no_packet_can_reach_are_warned_of() {
+    let warned = |config: &str, rule: &str| {
+        let (config, _) = read(config).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("own.yaml"), rule).unwrap();
+        let loaded = rules::load_from(rules::SHIPPED, folder.path(), Trust::Anybody).unwrap();
+        let odd = odd_rules(&config, &loaded);
+        odd.into_iter().map(|problem| (problem.place.unwrap().line, problem.message)).collect::<Vec<_>>()
+    };
+    let rule = |filter: &str| {
+        format!("# mine\n- {{id: mine, match: {{{filter}}}, count: packets, threshold: 3, window: 60s}}")
+    };
+    for (config, filter, what) in [
+        ("", "class: syn", None),
+        ("services: [22]", "class: syn, dport: [22, 23]", None),
+        ("services: [20-30]", "class: syn, dport: [22, 25-30]", Some("its ports are `services`")),
+        ("services: [20-30]", "dport: 22", None),
+        ("services: [20-30]", "protocol: tcp, dport: 22", Some("its ports are `services`")),
+        ("services: [20-30]", "protocol: tcp, dport: 22, verdict: accepted", Some("`nfban:accepted`")),
+        ("capture: [{log: journal}]", "protocol: tcp, verdict: accepted", None),
+        ("capture: [{nfqueue: {queue: 1}}]", "class: syn", None),
+        ("", "protocol: tcp, dport: traps", Some("there are no `traps`")),
+        ("traps: [23]", "protocol: tcp, dport: traps", None),
+    ] {
+        let told = warned(config, &rule(filter));
+        match what {
+            None => assert_eq!(told, [], "{config} {filter}"),
+            Some(what) => assert!(told.len() == 1 && told[0].0 == 2 && told[0].1.contains(what), "{told:?}"),
+        }
+    }
+    assert_eq!(
+        warned("", "- {id: trap-port, enabled: true}"),
+        [],
+        "what is shipped is for every configuration"
+    );
 }
 
 /// Text that is nearly a configuration: its own words in any order.

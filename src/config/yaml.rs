@@ -49,12 +49,13 @@ impl Source {
             };
             Problems::from(Problem::of_file(&name, format!("cannot be read: {error}"), hint))
         };
+        trust::check_path(path, trust)?;
         let file = File::open(path).map_err(|error| cannot(&error))?;
         let metadata = file.metadata().map_err(|error| cannot(&error))?;
         if metadata.is_dir() {
             return Err(Problem::of_file(name, "is a directory", "name the file in it").into());
         }
-        // Asked of the open file, not of the path, so that what is judged is what is read.
+        // Asked of the open file besides the path, so that what is judged is what is read.
         trust::check(&name, &metadata, trust)?;
         let mut octets = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(|error| cannot(&error))?;
@@ -98,6 +99,7 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Problem {
     let line_octets = error.as_bytes().get(line_start..).unwrap_or_default();
     let line_end = line_octets.iter().position(|&octet| octet == b'\n').unwrap_or(line_octets.len());
     let place = Place {
+        file: 0,
         line: 1 + good.iter().filter(|&&octet| octet == b'\n').count(),
         column: 1 + String::from_utf8_lossy(good.get(line_start..).unwrap_or_default()).chars().count(),
         length: 1,
@@ -149,7 +151,7 @@ pub struct Entry {
 
 /// Parses the one document of a source; an empty one is [`Value::Null`]. `None` if it is not YAML, which is reported.
 pub fn parse(report: &mut Report<'_>) -> Option<Node> {
-    let source = report.source();
+    let (source, file) = report.source()?;
     let parser = Parser::new_from_str_with_options(
         &source.text,
         options! {
@@ -159,25 +161,25 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
             block_nesting_limit: DEEPEST,
         },
     );
-    let mut builder = Builder::default();
+    let mut builder = Builder { file, ..Builder::default() };
     let mut documents = 0;
     for event in parser {
         match event {
             Ok((Event::DocumentStart(..), span)) => {
                 documents += 1;
                 if documents > 1 {
-                    report.error(place(span), "a second YAML document", "one file holds one document");
+                    report.error(place(span, file), "a second YAML document", "one file holds one document");
                     return None;
                 }
             }
             Ok((event, span)) => builder.event(event, span, report)?,
             Err(error) => {
-                report.error(point(*error.marker()), &format!("not YAML: {}", error.info()), REMEDY);
+                report.error(point(*error.marker(), file), &format!("not YAML: {}", error.info()), REMEDY);
                 return None;
             }
         }
     }
-    let nothing = Node { place: Place { line: 1, column: 1, length: 1 }, value: Value::Null };
+    let nothing = Node { place: Place { file, line: 1, column: 1, length: 1 }, value: Value::Null };
     Some(builder.root.unwrap_or(nothing))
 }
 
@@ -185,19 +187,19 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
 const REMEDY: &str = "check brackets and quotes here and in the line above; indent with spaces, not tabs";
 
 /// Where an event stands, as far as its first line.
-fn place(span: Span) -> Place {
+fn place(span: Span, file: usize) -> Place {
     let length = if span.end.line() == span.start.line() {
         span.end.col().saturating_sub(span.start.col())
     } else {
         // The excerpt ends with its line.
         usize::MAX
     };
-    Place { length: length.max(1), ..point(span.start) }
+    Place { length: length.max(1), ..point(span.start, file) }
 }
 
 /// One character; the parser counts columns from 0.
-fn point(mark: Marker) -> Place {
-    Place { line: mark.line().max(1), column: mark.col() + 1, length: 1 }
+fn point(mark: Marker, file: usize) -> Place {
+    Place { file, line: mark.line().max(1), column: mark.col() + 1, length: 1 }
 }
 
 /// A list or mapping that is still open.
@@ -222,6 +224,8 @@ enum Awaits {
 /// Makes a tree of the parser's events. It keeps its own stack: the depth of a file is not the depth of ours.
 #[derive(Default)]
 struct Builder {
+    /// Which of the sources it is.
+    file: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchor>,
     copies: usize,
@@ -238,26 +242,27 @@ struct Anchor {
 impl Builder {
     /// `None` stops the reading.
     fn event(&mut self, event: Event<'_>, span: Span, report: &mut Report<'_>) -> Option<()> {
+        let file = self.file;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_tag(tag.is_some(), span, report);
+                refuse_tag(tag.is_some(), place(span, file), report);
                 let plain = style == ScalarStyle::Plain;
                 let value = match text.as_ref() {
                     "" | "~" if plain => Value::Null,
                     _ => Value::Scalar { text: text.into_owned(), plain },
                 };
-                self.close(Node { place: place(span), value }, anchor, report)
+                self.close(Node { place: place(span, file), value }, anchor, report)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                refuse_tag(tag.is_some(), span, report);
-                self.open.push(Open { place: place(span), anchor, content: Content::List(Vec::new()) });
+                refuse_tag(tag.is_some(), place(span, file), report);
+                self.open.push(Open { place: place(span, file), anchor, content: Content::List(Vec::new()) });
                 Some(())
             }
             Event::MappingStart(_, anchor, tag) => {
-                refuse_tag(tag.is_some(), span, report);
+                refuse_tag(tag.is_some(), place(span, file), report);
                 let content =
                     Content::Map { entries: Vec::new(), lines: HashMap::new(), awaits: Awaits::Key };
-                self.open.push(Open { place: place(span), anchor, content });
+                self.open.push(Open { place: place(span, file), anchor, content });
                 Some(())
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -269,17 +274,17 @@ impl Builder {
                 self.close(Node { place, value }, anchor, report)
             }
             Event::Alias(anchor) => {
-                let node = self.alias(anchor, place(span), report)?;
+                let node = self.alias(anchor, place(span, file), report)?;
                 self.close(node, 0, report)
             }
             Event::UnresolvedAlias(name) => {
                 let message = format!("`*{name}` repeats a value that nothing before it names");
                 report.error(
-                    place(span),
+                    place(span, file),
                     &message,
                     "name it with `&NAME`; quote a text that begins with `*`",
                 );
-                self.close(Node { place: place(span), value: Value::Null }, 0, report)
+                self.close(Node { place: place(span, file), value: Value::Null }, 0, report)
             }
             _ => Some(()),
         }
@@ -362,8 +367,8 @@ fn measure(node: &Node) -> (usize, usize) {
     }
 }
 
-fn refuse_tag(tagged: bool, span: Span, report: &mut Report<'_>) {
+fn refuse_tag(tagged: bool, place: Place, report: &mut Report<'_>) {
     if tagged {
-        report.error(place(span), "a tag (`!...`) means nothing here", "leave it out");
+        report.error(place, "a tag (`!...`) means nothing here", "leave it out");
     }
 }

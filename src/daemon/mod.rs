@@ -137,9 +137,11 @@ struct Loaded {
 fn load(options: &Options) -> Result<Loaded, Problems> {
     let trust = Trust::OwnOrRoots;
     let (mut config, warnings) = Config::load_from(&options.config, trust)?;
-    let Rules { packets: rules, web } =
+    let read =
         crate::config::rules::load_from(crate::config::rules::SHIPPED, &config.rules.directory, trust)?;
-    for warning in warnings {
+    let odd = crate::config::odd_rules(&config, &read);
+    let Rules { packets: rules, web, .. } = read;
+    for warning in warnings.into_iter().chain(odd) {
         warn!("{warning}");
     }
     if options.dry_run {

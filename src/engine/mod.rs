@@ -291,8 +291,8 @@ impl Engine {
         actions.extend(freed.into_iter().map(Action::Enforce));
     }
 
-    /// Starts counting anew with other rules, but for long windows of rules that are still there; bans stay, open
-    /// incidents end.
+    /// Goes on with other rules. Values that count for rules which are still there count on, bans stay; sums of packets and
+    /// octets begin anew, and open incidents end.
     pub fn replace_rules(
         &mut self,
         rules: Ruleset,
@@ -302,7 +302,8 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) {
         self.finish(now, actions);
-        let memories = self.remember(now);
+        // Of rules with short windows as well: this process did not end.
+        let memories = self.detector.remember(now, Duration::ZERO);
         self.detector = Detector::new(
             rules,
             settings.surroundings.clone(),

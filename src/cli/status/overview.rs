@@ -496,6 +496,7 @@ pub(in crate::cli) mod tests {
             pid: 4711,
             instance: None,
             mode: Mode::Enforce,
+            off: None,
             since: Wall(1_767_323_045_000_006),
             uptime_s: 187_200,
             captures: vec![

@@ -18,6 +18,7 @@ pub(super) struct Places {
 /// Reports what no traffic can satisfy, and a threshold that would take too much memory.
 pub(super) fn check(rule: &Rule, places: &Places, report: &mut Report<'_>) {
     check_fragments(&rule.filter, places.filter, report);
+    check_parts(&rule.filter, places.filter, report);
     check_closed(rule, places.closed_at_least, report);
     if rule.for_each != Fields::default() && matches!(rule.count, Count::Distinct { .. }) {
         let message = "`for-each` goes with packets or bytes: a distinct value counts once";
@@ -71,6 +72,24 @@ fn check_fragments(filter: &Filter, place: Place, report: &mut Report<'_>) {
             place,
             "this never matches: packets with the verdict `fragment` are of the class `fragment`",
             "write `class: fragment`, or leave the verdict out",
+        );
+    }
+}
+
+/// Protocols, classes and addresses that no packet has together.
+fn check_parts(filter: &Filter, place: Place, report: &mut Report<'_>) {
+    let of = |nets: &[ipnet::IpNet], v4| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == v4);
+    if protocols(filter) == 0 {
+        report.error(
+            place,
+            "this never matches: packets of that protocol are of another class",
+            "leave one of the two out",
+        );
+    } else if ![true, false].into_iter().any(|v4| of(&filter.saddr, v4) && of(&filter.daddr, v4)) {
+        report.error(
+            place,
+            "this never matches: `saddr` and `daddr` are of different families",
+            "write two rules, or list addresses of both families",
         );
     }
 }
