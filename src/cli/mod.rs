@@ -8,6 +8,7 @@
 mod ban;
 mod bans;
 mod check;
+mod completions;
 pub mod demo;
 pub mod exit;
 mod flush;
@@ -99,6 +100,8 @@ pub enum Command {
     Ruleset(ruleset::Arguments),
     Import(import::Arguments),
     Reload(reload::Arguments),
+    #[command(hide = true)]
+    Completions(completions::Arguments),
 }
 
 /// What a subcommand works with besides its own arguments.
@@ -200,6 +203,7 @@ impl Command {
             Self::Ruleset(arguments) => ruleset::run(arguments, session),
             Self::Import(arguments) => import::run(arguments, session),
             Self::Reload(arguments) => reload::run(arguments, session),
+            Self::Completions(arguments) => completions::run(arguments, session),
         }
     }
 }
