@@ -8,7 +8,8 @@
 //!    and when it is enough, [`decide`] against whom something may be done, what, and for how long, and [`engine`]
 //!    holds the two together. It reads no clock and does no I/O.
 //! 3. **Decisions go out.** [`enforce`] puts them into nftables sets, where the kernel ends them by itself; what the
-//!    kernel made of them comes back into the engine. [`event`]s are told by [`report`] and written by [`log`].
+//!    kernel made of them comes back into the engine. [`event`]s are told by [`report`] and written by [`log`]; [`hooks`] tell
+//!    others of them.
 //!
 //! Two shells drive the core: [`daemon`] with the kernel's packets and clocks, [`replay`] with recorded ones and a dry
 //! run. [`setup`] makes the same engine for both of [`config`]uration and [`host`] facts; [`filter`] is shared by rules
@@ -32,6 +33,7 @@ pub mod enforce;
 pub mod engine;
 pub mod event;
 pub mod filter;
+pub mod hooks;
 pub mod host;
 pub mod import;
 pub mod instance;

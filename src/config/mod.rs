@@ -6,6 +6,7 @@
 
 pub mod capture;
 mod directory;
+pub mod hook;
 pub mod log;
 mod merge;
 pub mod names;
@@ -29,6 +30,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::capture::{Capture, LogText, Nflog};
 pub use self::directory::drop_ins;
+pub(crate) use self::hook::CURL;
+pub use self::hook::{Hook, Occasion, Way};
 pub use self::log::Log;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
@@ -81,6 +84,8 @@ pub struct Config {
     pub rules: Rules,
     /// How the daemon's log is written.
     pub log: Log,
+    /// Who is told of events.
+    pub hooks: Vec<Hook>,
 }
 
 /// Whether the kernel is told.
@@ -113,6 +118,7 @@ impl Default for Config {
             control: Control::default(),
             rules: Rules::default(),
             log: Log::default(),
+            hooks: Vec::new(),
         }
     }
 }
@@ -152,6 +158,7 @@ impl Config {
         }
         let (config, problems) = Self::read_what_can_be_read(&sources);
         unread.append(problems);
+        unread.append(hook::check(&config.hooks, &sources, trust));
         (config, unread)
     }
 
@@ -252,6 +259,9 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     }
     if let Some(node) = keys.take("log") {
         config.log = log::read(node, report);
+    }
+    if let Some(node) = keys.take("hooks") {
+        config.hooks = hook::read(node, report);
     }
     keys.finish(report);
     odd::together(&config, node, report);

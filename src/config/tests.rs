@@ -82,6 +82,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
         control: Control { socket: "/run/nfban/control.sock".into(), group: "nfban".into() },
         rules: Rules { directory: "/etc/nfban/rules.d".into() },
         log: Log { format: crate::log::Format::Json },
+        hooks: vec![],
     };
     let (config, warnings) = read(EXAMPLE).unwrap();
     assert_eq!(config, expected);

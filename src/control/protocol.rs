@@ -218,6 +218,9 @@ pub struct Status {
     /// How the daemon's log fares; nothing lost from a daemon that is older.
     #[serde(default)]
     pub log: crate::log::Fares,
+    /// How the hooks fare.
+    #[serde(default)]
+    pub hooks: crate::hooks::Fares,
     /// The latest alarms, newest first, at most [`Status::LATEST`].
     pub alarms: Vec<Alarm>,
     /// The latest incidents, newest first, at most [`Status::LATEST`].

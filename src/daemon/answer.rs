@@ -196,6 +196,7 @@ impl Daemon {
             traps: self.traps.status(&self.loaded.config, redirected),
             kernel: self.kernel(),
             log: self.latest.log().fares(),
+            hooks: self.latest.hooks(),
             alarms: self.latest.alarms.iter().map(json::Alarm::from).collect(),
             recent_incidents: self.latest_incidents(&open),
             recent_bans,

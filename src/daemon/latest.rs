@@ -1,12 +1,15 @@
 //! What was told lately: to the log as it comes, and kept for `status`.
 
 use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::clock;
-use crate::config::Mode;
+use crate::config::{Hook, Mode};
 use crate::event::{self, Event};
+use crate::hooks::{Fares, Hooks};
 use crate::log::Log;
 
 /// How many of the latest incidents and alarms a status shows.
@@ -15,13 +18,23 @@ const LATEST: usize = crate::control::protocol::Status::LATEST;
 /// The latest of what was told.
 pub(super) struct Latest {
     log: Log,
+    /// None where nobody is to be told.
+    hooks: Option<Hooks>,
+    /// What earlier ones did.
+    told: Fares,
     pub(super) incidents: VecDeque<event::Incident>,
     pub(super) alarms: VecDeque<event::Alarm>,
 }
 
 impl Latest {
     pub(super) const fn new(log: Log) -> Self {
-        Self { log, incidents: VecDeque::new(), alarms: VecDeque::new() }
+        Self {
+            log,
+            hooks: None,
+            told: Fares { hooks: 0, told: 0, failed: 0, lost: 0 },
+            incidents: VecDeque::new(),
+            alarms: VecDeque::new(),
+        }
     }
 
     pub(super) fn alarm(&mut self, what: String, mode: Mode) {
@@ -30,6 +43,9 @@ impl Latest {
 
     pub(super) fn tell(&mut self, event: Event, mode: Mode) {
         self.log.tell(&event, mode);
+        if let Some(hooks) = &mut self.hooks {
+            hooks.tell(&event, mode);
+        }
         match event {
             Event::Alarm(alarm) => remember(&mut self.alarms, alarm),
             Event::Incident(incident) => remember(&mut self.incidents, *incident),
@@ -47,6 +63,34 @@ impl Latest {
     /// Forgets the incidents of sources within `net`.
     pub(super) fn forget(&mut self, net: IpNet) {
         self.incidents.retain(|incident| !net.contains(&incident.source));
+    }
+
+    /// From now on these are told of events. Those before are still told of what they were to be told of.
+    pub(super) fn set_hooks(&mut self, hooks: &[Hook]) -> io::Result<()> {
+        let new = if hooks.is_empty() { None } else { Some(Hooks::start(hooks.to_vec())?) };
+        self.told = Fares { hooks: 0, ..self.hooks() };
+        if let Some(old) = std::mem::replace(&mut self.hooks, new) {
+            old.retire();
+        }
+        Ok(())
+    }
+
+    /// How the hooks fare.
+    pub(super) fn hooks(&self) -> Fares {
+        self.hooks.as_ref().map_or(self.told, |hooks| hooks.fares(self.told))
+    }
+
+    /// Tells of hooks that fail.
+    pub(super) fn mind_hooks(&mut self, mode: Mode) {
+        let alarms = self.hooks.as_ref().map(Hooks::alarms).unwrap_or_default();
+        alarms.into_iter().for_each(|what| self.alarm(what, mode));
+    }
+
+    /// Lets the hooks finish, within 2 s.
+    pub(super) fn finish(&mut self) {
+        if let Some(hooks) = self.hooks.take() {
+            hooks.finish(Duration::from_secs(2));
+        }
     }
 
     /// Shows what the incident has come to, while it is among the latest.

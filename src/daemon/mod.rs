@@ -49,7 +49,7 @@ use self::signals::{Signal, Signals};
 use self::trap::Traps;
 use self::watchdog::Watchdog;
 use crate::config::rules::Rules;
-use crate::config::{Config, Control, Mode, Problems, Trust};
+use crate::config::{Config, Control, Mode, Problem, Problems, Trust};
 use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
@@ -142,12 +142,17 @@ fn load(options: &Options) -> Result<Loaded, Problems> {
     let odd = crate::config::odd_rules(&config, &read);
     let Rules { packets: rules, web, .. } = read;
     for warning in warnings.into_iter().chain(odd) {
-        warn!("{warning}");
+        warn!("{}", in_a_line(&warning));
     }
     if options.dry_run {
         config.mode = Mode::Watch;
     }
     config.log.format = options.log_format.unwrap_or(config.log.format);
+    if options.dry_run && !config.hooks.is_empty() {
+        // What they do is not ours to rehearse.
+        warn!("a dry run tells no hooks");
+        config.hooks.clear();
+    }
     as_instance(&mut config, options);
     Ok(Loaded { asked: config.mode, config, rules, web })
 }
@@ -160,6 +165,13 @@ fn as_instance(config: &mut Config, options: &Options) {
         }
         config.control.socket = instance.socket();
     }
+}
+
+/// A problem as a line of the log: where, what, and what to do. The file's own line is for people who look at it.
+fn in_a_line(problem: &Problem) -> String {
+    let place = problem.place.map_or_else(String::new, |place| format!(":{}:{}", place.line, place.column));
+    let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+    format!("{}{place}: {}{hint}", problem.file, problem.message)
 }
 
 impl Loaded {
@@ -239,6 +251,7 @@ pub fn run(options: Options, screen: Screen) -> Result<(), StartError> {
         let history = daemon.history.take().map(|history| history.rest(&daemon.engine));
         memory.finish(&daemon.engine, bans.unwrap_or_default(), history.unwrap_or_default(), now);
     }
+    daemon.latest.finish();
     match daemon.loaded.config.mode {
         Mode::Enforce if daemon.options.flush => match daemon.backend.flush() {
             Ok(()) => info!("stopped; nothing is left in the kernel"),
@@ -324,6 +337,9 @@ impl Daemon {
         let saving = (saves && memory.is_some()).then_some(saving);
         let history = memory.is_some().then(|| History::new(started));
         let mut latest = Latest::new(log);
+        latest
+            .set_hooks(&config.hooks)
+            .map_err(|error| StartError::needs("start the thread of hooks", error))?;
         troubles.into_iter().chain(alarms).for_each(|what| latest.alarm(what, config.mode));
         let mut daemon = Self {
             options,
@@ -531,6 +547,7 @@ impl Daemon {
             memory.go_on(&self.engine, now);
             memory.alarms().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }
+        self.latest.mind_hooks(self.loaded.config.mode);
         self.repair();
         self.list_on();
         self.engine.advance(now, &mut self.actions);

@@ -3,7 +3,7 @@
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use super::{Daemon, Loaded, clock, load, notify};
+use super::{Daemon, Loaded, clock, in_a_line, load, notify};
 use crate::detect::Capacity;
 use crate::setup;
 
@@ -22,7 +22,7 @@ impl Daemon {
     fn take_configuration(&mut self) -> Result<(), String> {
         let new = load(&self.options).map_err(|problems| {
             for problem in problems.iter() {
-                warn!("{problem}");
+                warn!("{}", in_a_line(problem));
             }
             format!("{} or a rule has errors; `nfban check` shows them", self.options.config.display())
         })?;
@@ -61,6 +61,11 @@ impl Daemon {
                 return Err(error.to_string());
             }
             self.keeping.follow(&self.backend);
+        }
+        if new.config.hooks != self.loaded.config.hooks
+            && let Err(error) = self.latest.set_hooks(&new.config.hooks)
+        {
+            warn!("cannot start the thread of hooks, so those before go on: {error}");
         }
         if new.config.log != self.loaded.config.log {
             self.latest.log().switch(new.config.log.format);

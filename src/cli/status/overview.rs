@@ -169,6 +169,11 @@ fn counts(status: &Status, names: &Names, screen: Screen) -> Table {
         let lost = count(status.log.lost, "line", "lines");
         row("log", format!("{lost} lost, {} waiting: who reads it has stalled", status.log.waiting));
     }
+    let hooks = &status.hooks;
+    if hooks.hooks > 0 {
+        let lost = if hooks.lost > 0 { format!(", {} events lost", hooks.lost) } else { String::new() };
+        row("hooks", format!("{}, told {} times, {} failed{lost}", hooks.hooks, hooks.told, hooks.failed));
+    }
     row("kernel", kernel(status));
     table
 }
@@ -557,6 +562,7 @@ pub(in crate::cli) mod tests {
                 trouble: None,
             }),
             log: crate::log::Fares::default(),
+            hooks: crate::hooks::Fares::default(),
             kernel: Kernel {
                 table: Some("inet nfban".into()),
                 owned: false,
