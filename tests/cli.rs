@@ -359,6 +359,7 @@ fn json_listings_are_one_object_a_line_with_a_type() {
             repetitions: 0,
             first_seen: None,
             last_seen: None,
+            firings: vec![],
             counts: vec![],
         }))
     });

@@ -26,6 +26,7 @@ mod ssh;
 mod status;
 mod unban;
 mod usage;
+mod why;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -89,6 +90,7 @@ pub enum Command {
     Replay(replay::Arguments),
     Demo(demo::Arguments),
     Status(status::Arguments),
+    Why(why::Arguments),
     Bans(bans::Arguments),
     Incidents(incidents::Arguments),
     Ban(ban::Arguments),
@@ -192,6 +194,7 @@ impl Command {
             Self::Replay(arguments) => replay::run(arguments, session),
             Self::Demo(arguments) => demo::run(arguments, session),
             Self::Status(arguments) => status::run(arguments, session),
+            Self::Why(arguments) => why::run(arguments, session),
             Self::Bans(arguments) => bans::run(arguments, session),
             Self::Incidents(arguments) => incidents::run(arguments, session),
             Self::Ban(arguments) => ban::run(arguments, session),

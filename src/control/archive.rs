@@ -16,11 +16,16 @@ pub struct Archive(pub Option<PathBuf>);
 impl Archive {
     /// The answer, if it is a question about the past.
     pub(super) fn answer(&self, request: &Request) -> Option<Reply> {
-        let Request::Incidents(sought) = request else { return None };
-        Some(self.read(|reader| {
-            let Page { incidents, next } = reader.incidents(sought)?;
-            Ok(Reply::Incidents { incidents, next })
-        }))
+        match request {
+            Request::Incidents(sought) => Some(self.read(|reader| {
+                let Page { incidents, next } = reader.incidents(sought)?;
+                Ok(Reply::Incidents { incidents, next })
+            })),
+            Request::Record { address } => {
+                Some(self.read(|reader| Ok(Reply::Record(Box::new(reader.of(*address)?)))))
+            }
+            _ => None,
+        }
     }
 
     fn read(&self, answer: impl FnOnce(&Reader) -> Result<Reply, StoreError>) -> Reply {

@@ -10,11 +10,12 @@ pub use crate::config::Mode;
 use crate::decide::Measure;
 use crate::event::IncidentId;
 use crate::packet::Verdict;
+use crate::report::firing::Firing;
 use crate::report::json::{Alarm, Incident};
 use crate::report::ports::PortRanges;
 use crate::report::rate::PerSecond;
 use crate::report::target::Target;
-use crate::store::reader::{Past, Sought};
+use crate::store::reader::{Past, Record, Sought};
 use crate::time::Wall;
 
 /// What a client asks for.
@@ -31,6 +32,16 @@ pub enum Request {
     Bans,
     /// Incidents that are remembered: answered by [`Reply::Incidents`].
     Incidents(Sought),
+    /// Why somebody is kept out, or is not: answered by [`Reply::Why`].
+    Why {
+        /// An address, or a prefix as it is banned.
+        address: Target,
+    },
+    /// What is kept of somebody's past: answered by [`Reply::Record`].
+    Record {
+        /// An address or a prefix.
+        address: Target,
+    },
     /// Ban by hand: answered by [`Reply::Banned`], or refused for what is protected.
     Ban {
         /// Whom.
@@ -68,7 +79,11 @@ impl Request {
     #[must_use]
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Status { .. } | Self::Bans | Self::Incidents(_) => false,
+            Self::Status { .. }
+            | Self::Bans
+            | Self::Incidents(_)
+            | Self::Why { .. }
+            | Self::Record { .. } => false,
             Self::Ban { .. }
             | Self::Unban { .. }
             | Self::UnbanAll
@@ -100,6 +115,10 @@ pub enum Reply {
         /// What to ask with as [`Sought::before`] for the next part; none where this is the last.
         next: Option<i64>,
     },
+    /// Why somebody is kept out, or is not.
+    Why(Box<Why>),
+    /// What is kept of somebody's past.
+    Record(Box<Record>),
     /// The ban as it stands in the kernel now.
     Banned {
         /// The ban.
@@ -448,6 +467,78 @@ pub struct Address {
     pub last_seen: Option<Wall>,
     /// What it has been counted for and has not (yet) crossed.
     pub counts: Vec<Count>,
+    /// The packets behind what was decided lately, newest first; at most [`Why::FIRINGS`]. None from a daemon that is older.
+    #[serde(default)]
+    pub firings: Vec<Firing>,
+}
+
+/// Why an address is kept out, or is not: what stands, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// What was asked about.
+    pub address: Target,
+    /// Whether bans reach the kernel.
+    pub mode: Mode,
+    /// Why it is never banned, if it is protected.
+    pub protected: Option<String>,
+    /// Bans that cover it or that it covers, narrowest first; at most [`Why::BANS`].
+    pub bans: Vec<Decided>,
+    /// Its open incidents, newest first.
+    pub open_incidents: Vec<Incident>,
+    /// The packets behind what was decided lately, newest first; at most [`Why::FIRINGS`].
+    pub firings: Vec<Firing>,
+    /// What counts now and has not made its rule fire, the nearest to its threshold first.
+    pub counting: Vec<Firing>,
+    /// Packets of it that were no evidence, as far as that is remembered; at most [`Why::EXEMPT`] sources.
+    pub exempt: Vec<Exempt>,
+    /// How often it was banned within the time that is remembered.
+    pub repetitions: u32,
+    /// How long that is remembered, in seconds.
+    pub forget_s: u64,
+    /// How long a first ban lasts, a second, and so on, in seconds.
+    pub times_s: Vec<u64>,
+    /// The most that evidence which may be forged leads to, in seconds.
+    pub spoofable_limit_s: u64,
+}
+
+impl Why {
+    /// How many bans are told.
+    pub const BANS: usize = 16;
+    /// How many firings are told.
+    pub const FIRINGS: usize = 16;
+    /// How many packets of what has not made a rule fire.
+    pub const COUNTING: usize = 16;
+    /// How many sources of packets that were no evidence.
+    pub const EXEMPT: usize = 16;
+}
+
+/// A ban, and what decided how long it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The ban.
+    #[serde(flatten)]
+    pub ban: BanRow,
+    /// Whether its address is proven, or a person decided.
+    pub validated: bool,
+    /// How often it had been banned before.
+    pub before: u32,
+}
+
+/// Packets of one source that were no evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exempt {
+    /// Who sent them.
+    pub source: Target,
+    /// How many, by reason.
+    pub packets: BTreeMap<String, u64>,
+    /// When the latest came.
+    pub last_seen: Wall,
+    /// Why that was none.
+    pub reason: String,
+    /// Its protocol.
+    pub protocol: String,
+    /// Its destination port, if it had one.
+    pub port: Option<u16>,
 }
 
 /// How near an address is to a rule's threshold.

@@ -62,9 +62,13 @@ impl Daemon {
                 let bans = |this: &Self| this.bans_about(target.0).into_iter().map(Self::name).collect();
                 self.with_held(bans, |this, held| this.address(target.0, this.rows_about(target.0, held)))
             }
-            // The thread of the control socket answers the one, that of the state database the other.
-            Request::Incidents(_) | Request::Forget { .. } => {
+            // The thread of the control socket answers these, but that of the state database forgets.
+            Request::Incidents(_) | Request::Record { .. } | Request::Forget { .. } => {
                 Reply::refused(Refusal::Busy, "the history is not read here")
+            }
+            Request::Why { address } => {
+                let bans = |this: &Self| this.bans_to_explain(address.0).map(Self::name).collect();
+                self.with_held(bans, |this, held| this.why(address.0, held))
             }
             Request::Bans => self.list_now(Question::Bans),
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
@@ -292,6 +296,7 @@ impl Daemon {
             incidents_total: incidents.len() as u64,
             open_incidents: incidents.iter().map(json::Incident::from).collect(),
             repetitions: self.engine.repetitions(net, now),
+            firings: self.firings(net),
             first_seen: seen.first.map(Wall::from),
             last_seen: seen.last.map(Wall::from),
             counts: seen
@@ -308,7 +313,7 @@ impl Daemon {
     }
 
     /// The bans of an address, of what covers it and of what it covers.
-    fn bans_about(&self, net: IpNet) -> Vec<&Standing> {
+    pub(super) fn bans_about(&self, net: IpNet) -> Vec<&Standing> {
         self.engine.ledger().iter().filter(|ban| is_about(net, ban.target)).collect()
     }
 

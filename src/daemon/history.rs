@@ -15,8 +15,11 @@ use crate::time::{Stamp, Wall};
 /// From one handing over to the next. What is told of one incident meanwhile is one row.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// Incidents, packets and deeds that wait, of each; beyond, they are counted and not kept. A disk takes as many in a second.
+/// Incidents and deeds that wait, of each; beyond, they are counted and not kept. A disk takes as many in a second.
 const ROOM: usize = 20_000;
+
+/// Firings that wait, with their packets; more wait in the engine, where the oldest give way.
+const FIRINGS: usize = 1_000;
 
 /// How often what is too old is dropped.
 const TIDY: Duration = Duration::from_secs(3600);
@@ -94,7 +97,9 @@ impl History {
                 }
                 stays
             });
-            happened.packets.retain(|packet| !gone.contains(&packet.incident));
+            let firings = std::mem::take(&mut happened.firings);
+            let others = firings.into_iter().filter(|firing| !gone.contains(&firing.incident));
+            happened.firings = others.filter_map(|firing| firing.without(net)).collect();
             happened.deeds.retain(|deed| {
                 let (Deed::Began { ban: event::Ban { target, .. }, .. }
                 | Deed::Ended(event::BanEnd { target, .. })) = deed;
@@ -111,8 +116,8 @@ impl History {
     }
 
     fn has_happened(&self) -> bool {
-        let Happened { incidents, packets, deeds, tidy: _ } = &self.happened;
-        self.waiting.is_some() || !(incidents.is_empty() && packets.is_empty() && deeds.is_empty())
+        let Happened { incidents, firings, deeds, tidy: _ } = &self.happened;
+        self.waiting.is_some() || !(incidents.is_empty() && firings.is_empty() && deeds.is_empty())
     }
 
     /// What is to be handed over now.
@@ -140,8 +145,20 @@ impl History {
 }
 
 impl Daemon {
+    /// Takes the packets behind what was decided since the last time, where they are to be kept.
+    pub(super) fn gather_packets(&mut self) {
+        let Some(history) = &mut self.history else { return };
+        let room = FIRINGS.saturating_sub(history.happened.firings.len());
+        let firings = self.engine.take_firings(room);
+        if self.loaded.config.keep.packets == KeepPackets::Headers {
+            history.happened.firings.extend(firings);
+            history.lost += self.engine.take_missed_firings();
+        }
+    }
+
     /// Hands over what happened, if it is time to.
     pub(super) fn add_history(&mut self, now: Stamp) {
+        self.gather_packets();
         let (Some(history), Some(memory)) = (&mut self.history, &self.memory) else { return };
         if history.next.is_none() && (history.has_happened() || history.tidy_at <= now.boot) {
             history.next = Some(now.boot.max(history.latest + GATHER));

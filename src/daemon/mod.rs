@@ -26,6 +26,7 @@ pub mod switch;
 mod texts;
 mod trap;
 mod watchdog;
+mod why;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -248,6 +249,7 @@ pub fn run(options: Options, screen: Screen) -> Result<(), StartError> {
     if let Some(memory) = daemon.memory.take() {
         let now = clock::now();
         let bans = daemon.saving.take().map(|mut saving| saving.rest(&mut daemon.engine, now));
+        daemon.gather_packets();
         let history = daemon.history.take().map(|history| history.rest(&daemon.engine));
         memory.finish(&daemon.engine, bans.unwrap_or_default(), history.unwrap_or_default(), now);
     }

@@ -222,8 +222,9 @@ impl Open {
         &self,
         respond: Option<Response>,
         targets: Vec<IpNet>,
-        firing: Option<Box<Firing>>,
+        mut firing: Option<Box<Firing>>,
     ) -> Grounds {
+        firing.iter_mut().for_each(|firing| firing.told_as = self.name.to_string());
         let (rule, evidence) = (self.name.to_string(), Evidence::Spoofable);
         Grounds { incident: self.id, rule, targets, evidence, respond, firing }
     }

@@ -189,6 +189,7 @@ fn firing(rule: &Compiled, key: &SourceKey, incident: IncidentId, time: Stamp, t
     Firing {
         incident,
         rule: rule.id.to_string(),
+        told_as: rule.name.to_string(),
         source: key.net(),
         evidence: Evidence::Spoofable,
         time,
@@ -199,6 +200,7 @@ fn firing(rule: &Compiled, key: &SourceKey, incident: IncidentId, time: Stamp, t
         packets,
         left_out,
         opened: false,
+        number: 0,
         answer: Answer::Logs,
     }
 }

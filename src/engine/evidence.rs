@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::event::firing::{Answer, Firing};
+use crate::event::firing::{Answer, FIRINGS, Firing};
 
 /// How many packets all firings together keep in memory, some 200 octets each; the oldest firings give way.
 const KEPT: usize = 16_384;
@@ -18,7 +18,7 @@ pub(super) struct Firings {
     /// How many of the latest have not been taken yet.
     fresh: usize,
     /// How many gave way before they were taken.
-    missed: u64,
+    pub(super) missed: u64,
 }
 
 impl Firings {
@@ -29,6 +29,10 @@ impl Firings {
             return;
         }
         firing.answer = answer;
+        if !firing.opened {
+            let earlier = self.kept.iter().rev().find(|kept| kept.incident == firing.incident);
+            firing.number = earlier.map_or(1, |earlier| (earlier.number + 1).min(FIRINGS - 1));
+        }
         self.packets += firing.packets.len();
         self.kept.push_back(Arc::from(firing));
         self.fresh += 1;
@@ -51,18 +55,13 @@ impl Firings {
 
     /// Forgets those of sources within `net`, and what others name of them.
     pub(super) fn forget(&mut self, net: IpNet) {
-        let is_named = |firing: &Firing| firing.packets.iter().any(|packet| net.contains(&packet.saddr));
         let old = self.kept.len() - self.fresh;
         let mut fresh = 0;
-        for (at, mut firing) in std::mem::take(&mut self.kept).into_iter().enumerate() {
-            if net.contains(&firing.source) {
-                continue;
+        for (at, firing) in std::mem::take(&mut self.kept).into_iter().enumerate() {
+            if let Some(firing) = firing.without(net) {
+                fresh += usize::from(at >= old);
+                self.kept.push_back(firing);
             }
-            if is_named(&firing) {
-                Arc::make_mut(&mut firing).packets.retain(|packet| !net.contains(&packet.saddr));
-            }
-            fresh += usize::from(at >= old);
-            self.kept.push_back(firing);
         }
         self.fresh = fresh;
         self.packets = self.kept.iter().map(|firing| firing.packets.len()).sum();
@@ -74,14 +73,6 @@ impl Firings {
         let taken: Vec<_> = self.kept.iter().skip(from).take(at_most).cloned().collect();
         self.fresh -= taken.len();
         taken
-    }
-
-    pub(super) const fn has_fresh(&self) -> bool {
-        self.fresh > 0
-    }
-
-    pub(super) const fn missed(&self) -> u64 {
-        self.missed
     }
 }
 

@@ -425,10 +425,15 @@ impl Engine {
         self.firings.take(at_most)
     }
 
-    /// Whether [`Self::take_firings`] gives any, and how many gave way before they were taken.
+    /// How many firings have given way before they were taken, since this was last asked.
+    pub fn take_missed_firings(&mut self) -> u64 {
+        std::mem::take(&mut self.firings.missed)
+    }
+
+    /// The policy.
     #[must_use]
-    pub const fn fresh_firings(&self) -> (bool, u64) {
-        (self.firings.has_fresh(), self.firings.missed())
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The open incidents of `net`.

@@ -250,6 +250,7 @@ impl Touched {
         Firing {
             incident: self.id,
             rule: RULE.to_owned(),
+            told_as: RULE.to_owned(),
             source: net,
             evidence: Evidence::Validated,
             time: now,
@@ -260,6 +261,7 @@ impl Touched {
             left_out: count.saturating_sub(u64::try_from(packets.len()).unwrap_or(u64::MAX)),
             packets,
             opened,
+            number: 0,
             answer: Answer::Stands,
         }
     }

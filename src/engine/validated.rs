@@ -320,6 +320,7 @@ impl<T: Copy + Eq> Source<T> {
         Firing {
             incident,
             rule: threshold.id.clone(),
+            told_as: threshold.id.clone(),
             source: key.net(),
             evidence: Evidence::Validated,
             time: now,
@@ -330,6 +331,7 @@ impl<T: Copy + Eq> Source<T> {
             packets,
             left_out: 0,
             opened,
+            number: 0,
             answer: Answer::Logs,
         }
     }

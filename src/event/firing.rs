@@ -14,6 +14,9 @@ use crate::time::Stamp;
 /// How many packets a firing lists; of more, the latest.
 pub const LISTED: usize = 64;
 
+/// So many firings of one incident are kept.
+pub const FIRINGS: u32 = 16;
+
 /// A rule that fired, and so opened an incident or led to a ban in one that was open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firing {
@@ -21,6 +24,8 @@ pub struct Firing {
     pub incident: IncidentId,
     /// The id of the rule as the rule files have it; its incidents may have another name (`report-as`, `raw-id`).
     pub rule: String,
+    /// The name that its incident has.
+    pub told_as: String,
     /// Whose packets: an address or a prefix.
     pub source: IpNet,
     /// How well that address is proven.
@@ -41,8 +46,25 @@ pub struct Firing {
     pub left_out: u64,
     /// Whether it opened the incident.
     pub opened: bool,
+    /// Which one of the incident it is, from 0 on; at most [`FIRINGS`] are kept of one, and the latest has the last number.
+    pub number: u32,
     /// What was done about it.
     pub answer: Answer,
+}
+
+impl Firing {
+    /// What of it is not about sources within `net`; none where all of it is.
+    #[must_use]
+    pub fn without(mut self: Arc<Self>, net: IpNet) -> Option<Arc<Self>> {
+        let is_named = |packet: &Counted| net.contains(&packet.saddr);
+        if net.contains(&self.source) {
+            return None;
+        }
+        if self.packets.iter().any(is_named) {
+            Arc::make_mut(&mut self).packets.retain(|packet| !is_named(packet));
+        }
+        Some(self)
+    }
 }
 
 /// Packets alike that were counted: the first of them, and how many.

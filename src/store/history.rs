@@ -6,13 +6,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use rusqlite::{Connection, Transaction, params};
 
 use super::{Store, StoreError};
-use crate::event::{self, BanEndReason, IncidentId};
-use crate::report::json;
+use crate::event::firing::Firing;
+use crate::event::{self, BanEndReason};
 use crate::report::target::Target;
+use crate::report::{self, json};
 use crate::time::Wall;
 
 /// The tables. Times are microseconds by the wall clock since 1970, ids are as 64 bits with a sign.
@@ -20,8 +23,9 @@ use crate::time::Wall;
 /// - `incident`: one row each. `number` counts them as they opened. `record` is the object that is published, with all that
 ///   is known (`docs/events.md`); the columns are what is looked for. `low` and `high` are the first and last address of the
 ///   source as 16 octets. `ended_us` is null while it is open, and `interrupted` says that the daemon ended before it.
-/// - `packet`: the packets that led to an incident, `n` counting from 0 in the order of their times; `record` is one packet as
-///   a JSON object. They go with their incident, and all of them where `keep: {packets: none}` says so.
+/// - `packet`: the packets that led to an incident and to the bans in it; `n` counts from 0 how often its rule fired, and
+///   `record` is one firing with its packets as a JSON object. They go with their incident, and all of them where
+///   `keep: {packets: none}` says so.
 /// - `deed`: bans that began, whether or not they stand; `ended_us` is null while they do.
 ///
 /// `origin` names the sensor whose incident or ban it is: [`ORIGIN`] for our own.
@@ -82,9 +86,8 @@ pub const ORIGIN: &str = "local";
 pub struct Happened {
     /// Incidents as they were told last, in place of what was told of the same ones before.
     pub incidents: Vec<Told>,
-    /// Packets that led to incidents: of `incidents`, or of ones that were handed over before. The daemon hands none over
-    /// yet; whoever does puts them here where `keep.packets` says `headers`, and bounds how many an incident has.
-    pub packets: Vec<Packet>,
+    /// The packets that led to incidents and bans: of `incidents`, or of ones that were handed over before.
+    pub firings: Vec<Arc<Firing>>,
     /// Bans that began or ended, in their order.
     pub deeds: Vec<Deed>,
     /// What is to be dropped for its age, from time to time.
@@ -98,19 +101,6 @@ pub struct Told {
     pub incident: event::Incident,
     /// When it was over.
     pub ended: Option<Wall>,
-}
-
-/// A packet that led to an incident.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet {
-    /// The incident.
-    pub incident: IncidentId,
-    /// Which one it is, from 0 in the order of their times; a packet replaces an earlier one of that number.
-    pub n: u32,
-    /// When it came.
-    pub time: Wall,
-    /// What is kept of it, as a JSON object.
-    pub record: String,
 }
 
 /// The beginning or the end of a ban.
@@ -148,7 +138,7 @@ impl Store {
         }
         let transaction = self.connection.transaction()?;
         write_incidents(&transaction, &happened.incidents)?;
-        write_packets(&transaction, &happened.packets)?;
+        write_packets(&transaction, &happened.firings)?;
         write_deeds(&transaction, &happened.deeds)?;
         for table in ["incident", "deed"] {
             // Numbers have few gaps, so this is as good as counting and asks for no scan.
@@ -201,10 +191,16 @@ fn write_incidents(transaction: &Transaction<'_>, incidents: &[Told]) -> Result<
     Ok(())
 }
 
-fn write_packets(transaction: &Transaction<'_>, packets: &[Packet]) -> Result<(), StoreError> {
+fn write_packets(transaction: &Transaction<'_>, firings: &[Arc<Firing>]) -> Result<(), StoreError> {
     let mut insert = transaction.prepare("INSERT OR REPLACE INTO packet VALUES (?1, ?2, ?3, ?4)")?;
-    for Packet { incident, n, time, record } in packets {
-        insert.execute(params![incident.0.cast_signed(), n, time.0, record])?;
+    for firing in firings {
+        let Ok(record) = serde_json::to_string(&report::firing::Firing::from(&**firing)) else { continue };
+        insert.execute(params![
+            firing.incident.0.cast_signed(),
+            firing.number,
+            firing.time.wall_us,
+            record
+        ])?;
     }
     Ok(())
 }

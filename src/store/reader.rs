@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::history::ends;
 use super::{StoreError, connect};
 use crate::event::IncidentId;
+use crate::report::firing::Firing;
 use crate::report::json;
 use crate::report::target::Target;
 use crate::time::Wall;
@@ -76,6 +77,35 @@ pub struct PastBan {
     /// Whether the kernel held it; not in watch mode.
     pub enforced: bool,
 }
+
+/// A ban of a source, whatever led to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// The ban.
+    #[serde(flatten)]
+    pub ban: PastBan,
+    /// The rule's id, or `manual`.
+    pub rule: String,
+    /// What led to it; none for a manual ban.
+    pub incident: Option<IncidentId>,
+}
+
+/// What is kept about a source, each list with the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Incidents, at most 32.
+    pub incidents: Vec<Past>,
+    /// Bans that began, whether or not they stand, at most 32.
+    pub bans: Vec<Former>,
+    /// The packets behind those incidents and bans: of the latest 16 times that a rule fired.
+    pub firings: Vec<Firing>,
+}
+
+/// Incidents, and bans, that a record has of one source.
+const RECORDED: u32 = 32;
+
+/// How often a rule fired, in a record.
+const FIRINGS: usize = 16;
 
 /// A part of what was asked for, the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,15 +210,53 @@ impl Reader {
         bans.filter_map(Result::transpose).collect()
     }
 
-    /// The packets that are kept of an incident, as the JSON objects that were handed over, in the order of their numbers.
+    /// How often the rule of an incident fired, with the packets, the latest first.
     ///
     /// # Errors
     /// When the file is damaged, or the disk.
-    pub fn packets(&self, incident: IncidentId) -> Result<Vec<String>, StoreError> {
+    pub fn firings(&self, incident: IncidentId) -> Result<Vec<Firing>, StoreError> {
         let mut statement =
-            self.connection.prepare("SELECT record FROM packet WHERE incident = ?1 ORDER BY n")?;
-        let packets = statement.query_map([incident.0.cast_signed()], |row| row.get(0))?;
-        Ok(packets.collect::<Result<_, _>>()?)
+            self.connection.prepare("SELECT record FROM packet WHERE incident = ?1 ORDER BY n DESC")?;
+        let mut rows = statement.query([incident.0.cast_signed()])?;
+        let mut firings = Vec::new();
+        while let Some(row) = rows.next()? {
+            // What this version does not write, it does not show.
+            firings.extend(serde_json::from_str(row.get_ref(0)?.as_str().unwrap_or_default()).ok());
+        }
+        Ok(firings)
+    }
+
+    /// All that is kept about a source: its latest incidents and bans, and the packets behind them.
+    ///
+    /// # Errors
+    /// When the file is damaged, or the disk.
+    pub fn of(&self, target: Target) -> Result<Record, StoreError> {
+        let sought = Sought { source: Some(target), most: Some(RECORDED), ..Sought::default() };
+        let incidents = self.incidents(&sought)?.incidents;
+        let mut firings = Vec::new();
+        for past in &incidents {
+            firings.extend(self.firings(past.incident.id)?);
+            firings.truncate(FIRINGS);
+        }
+        Ok(Record { bans: self.bans_of(target)?, incidents, firings })
+    }
+
+    /// The latest bans of whatever lies in `target` or holds it, the newest first.
+    fn bans_of(&self, target: Target) -> Result<Vec<Former>, StoreError> {
+        let [low, high] = ends(target.0);
+        let mut statement = self.connection.prepare(
+            "SELECT since_us, target, measure, timeout_us, ended_us, reason, enforced, rule, incident FROM deed \
+             WHERE low <= ?2 AND high >= ?1 ORDER BY number DESC LIMIT ?3",
+        )?;
+        let bans = statement.query_map(params![low, high, RECORDED], |row| {
+            let incident = row.get::<_, Option<i64>>(8)?.map(|id| IncidentId(id.cast_unsigned()));
+            Ok(ban(row)?.map(|ban| (ban, row.get(7), incident)))
+        })?;
+        let bans = bans.filter_map(Result::transpose).map(|former| {
+            let (ban, rule, incident) = former?;
+            Ok(Former { ban, rule: rule?, incident })
+        });
+        Ok(bans.collect::<Result<_, rusqlite::Error>>()?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::super::bans::left;
+use super::super::why;
 use crate::control::protocol::{Address, BanRow};
 use crate::decide::Measure;
 use crate::report::escape::escape;
@@ -40,6 +41,12 @@ pub(super) fn address(out: &mut dyn Write, known: &Address, screen: Screen) -> i
     writeln!(out, "{incidents} and {repetitions} remembered")?;
     for incident in &known.open_incidents {
         writeln!(out, "open: {}", so_far(incident))?;
+    }
+    for firing in &known.firings {
+        writeln!(out, "{}", why::in_short(firing))?;
+    }
+    if !known.firings.is_empty() {
+        writeln!(out, "`nfban why {address}` shows the packets")?;
     }
     if !known.counts.is_empty() {
         section(out, "Counted", screen)?;
@@ -142,6 +149,7 @@ pub(in crate::cli) mod tests {
             repetitions: 1,
             first_seen: Some(Wall(1_767_323_045_000_006)),
             last_seen: None,
+            firings: vec![],
             counts: vec![Count { rule: "udp-scan".into(), count: 18, threshold: 24, window_s: 60 }],
         };
         let mut out = Vec::new();
@@ -172,6 +180,7 @@ udp-scan     18         24      1m
             repetitions: 0,
             first_seen: None,
             last_seen: None,
+            firings: vec![],
             counts: vec![],
         };
         let mut out = Vec::new();

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decide::Evidence;
 use crate::decide::Measure;
-use crate::event::{Event, Incident};
+use crate::event::firing::{Answer, Counted, What};
+use crate::event::{Event, Incident, IncidentId};
 use crate::report::text::tests::{examples, stamp};
 use crate::store::reader::{Reader, Sought};
 use crate::store::tests::Folder;
@@ -17,6 +19,41 @@ fn incident(number: u64) -> Incident {
 
 fn open(number: u64) -> Told {
     Told { incident: incident(number), ended: None }
+}
+
+/// What made a rule fire, with text from outside.
+fn fired(number: u64, n: u32) -> Arc<Firing> {
+    let at = stamp(u64::from(n));
+    let line = "GET /\u{1b}[2J\"'; DROP TABLE packet".to_owned();
+    Arc::new(Firing {
+        incident: incident(number).id,
+        rule: "web-probe".to_owned(),
+        told_as: "web-probe".to_owned(),
+        source: incident(number).source,
+        evidence: Evidence::Validated,
+        time: at,
+        counts: "distinct kinds of probe".to_owned(),
+        count: 3,
+        threshold: 3,
+        window: Duration::from_secs(60),
+        packets: vec![Counted {
+            first: at,
+            last: at,
+            packets: 1,
+            interface: "eth0".into(),
+            saddr: incident(number).source.addr(),
+            daddr: None,
+            protocol: 6,
+            what: What::Request { probe: "dotenv".to_owned(), line, status: 404 },
+            ttl: None,
+            length: None,
+            verdict: None,
+        }],
+        left_out: 0,
+        opened: n == 0,
+        number: n,
+        answer: Answer::Stands,
+    })
 }
 
 fn incidents(incidents: Vec<Told>) -> Happened {
@@ -108,18 +145,12 @@ fn a_ban_is_a_row_with_its_end_and_one_that_replaces_another_ends_it() {
 fn the_oldest_give_way_with_their_packets() {
     let folder = Folder::new();
     let mut store = folder.open();
-    let packet = |number| Packet {
-        incident: incident(number).id,
-        n: 0,
-        time: stamp(0).into(),
-        record: "{}".to_owned(),
-    };
     for part in 0..4 {
         let numbers = part * 300..(part + 1) * 300;
         store
             .add(&Happened {
                 incidents: numbers.clone().map(open).collect(),
-                packets: numbers.map(packet).collect(),
+                firings: numbers.map(|number| fired(number, 0)).collect(),
                 ..Happened::default()
             })
             .unwrap();
@@ -133,10 +164,7 @@ fn what_is_too_old_goes_and_what_is_open_stays() {
     let folder = Folder::new();
     let mut store = folder.open();
     let over = |number, after_us| Told { ended: Some(stamp(after_us).into()), ..open(number) };
-    let packets = vec![
-        Packet { incident: incident(1).id, n: 0, time: stamp(0).into(), record: "{}".to_owned() },
-        Packet { incident: incident(3).id, n: 0, time: stamp(0).into(), record: "{}".to_owned() },
-    ];
+    let firings = vec![fired(1, 0), fired(3, 0)];
     let young = Incident { last_seen: stamp(60_000_000), ..incident(3) };
     let young = Told { incident: young, ended: Some(stamp(61_000_000).into()) };
     let tidy = |packets| {
@@ -146,7 +174,7 @@ fn what_is_too_old_goes_and_what_is_open_stays() {
     store
         .add(&Happened {
             incidents: vec![over(1, 9_000_000), open(2), young],
-            packets,
+            firings,
             ..Happened::default()
         })
         .unwrap();
@@ -249,16 +277,10 @@ fn an_incident_is_read_with_what_was_done_and_its_packets() {
     let mut store = folder.open();
     let Some(Event::Ban(ban)) = examples().into_iter().nth(1) else { unreachable!() };
     let ban = event::Ban { incident: Some(incident(1).id), ..ban };
-    let packet = |n, record: &str| Packet {
-        incident: incident(1).id,
-        n,
-        time: stamp(0).into(),
-        record: record.to_owned(),
-    };
     store
         .add(&Happened {
             incidents: vec![open(1)],
-            packets: vec![packet(1, "{\"dport\":23}"), packet(0, "{\"dport\":22}")],
+            firings: vec![fired(1, 1), fired(1, 0)],
             deeds: vec![Deed::Began { ban, enforced: true }],
             tidy: None,
         })
@@ -269,7 +291,18 @@ fn an_incident_is_read_with_what_was_done_and_its_packets() {
     assert_eq!((past.ended, past.interrupted, &*past.origin), (None, false, "local"));
     let [done] = &past.bans[..] else { panic!("{past:?}") };
     assert_eq!((done.timeout_s, done.action.as_str(), done.enforced), (Some(600), "restrict", true));
-    assert_eq!(reader.packets(incident(1).id).unwrap(), ["{\"dport\":22}", "{\"dport\":23}"]);
+    let kept: Vec<_> = [1, 0].map(|n| report::firing::Firing::from(&*fired(1, n))).into_iter().collect();
+    assert_eq!(reader.firings(incident(1).id).unwrap(), kept, "the latest first");
+    assert_eq!(kept[0].packets[0].request.as_deref(), Some("GET /\u{1b}[2J\"'; DROP TABLE packet"));
+    let target = Target(incident(1).source);
+    let record = reader.of(target).unwrap();
+    assert_eq!((record.incidents.len(), &record.firings), (1, &kept));
+    let [former] = &record.bans[..] else { panic!("{record:?}") };
+    assert_eq!((former.incident, former.rule.as_str()), (Some(incident(1).id), "tcp-syn-scan"));
+    let other = reader.of("203.0.113.77".parse().unwrap()).unwrap();
+    assert_eq!(other, crate::store::reader::Record::default(), "of somebody else there is nothing");
+    store.connection.execute("UPDATE packet SET record = 'x' WHERE n = 1", []).unwrap();
+    assert_eq!(Reader::open(&store.path).unwrap().firings(incident(1).id).unwrap(), kept[1..]);
 }
 
 /// Whether the octets stand in the database or in what is written ahead of it.
@@ -289,14 +322,14 @@ fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
         let source = source.parse().unwrap();
         Told { incident: Incident { source, ..incident(number) }, ended: None }
     };
-    let packet = |number: u64, n, source: &str| Packet {
-        incident: incident(number).id,
-        n,
-        time: stamp(0).into(),
-        record: format!(r#"{{"source":"{source}","port":22}}"#),
+    let fired = |number, n, source: &str, senders: &[&str]| {
+        let mut firing = (*fired(number, n)).clone();
+        firing.source = source.parse().unwrap();
+        let packet = firing.packets[0].clone();
+        let from = |sender: &&str| Counted { saddr: sender.parse().unwrap(), ..packet.clone() };
+        firing.packets = senders.iter().map(from).collect();
+        Arc::new(firing)
     };
-    let listed =
-        r#"{"source":"198.51.100.0/24","packets":[{"source":"198.51.100.77"},{"source":"198.51.100.8"}]}"#;
     let ban = |source: &str| event::Ban {
         time: stamp(0),
         target: source.parse().unwrap(),
@@ -314,12 +347,12 @@ fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
                 told(2, "203.0.113.9/32"),
                 told(3, "198.51.100.0/24"),
             ],
-            packets: vec![
-                packet(1, 0, "198.51.100.77"),
-                packet(2, 0, "203.0.113.9"),
-                packet(3, 0, "198.51.100.77"),
-                packet(3, 1, "198.51.100.8"),
-                Packet { record: listed.to_owned(), ..packet(3, 2, "") },
+            firings: vec![
+                fired(1, 0, "198.51.100.77/32", &["198.51.100.77"]),
+                fired(2, 0, "203.0.113.9/32", &["203.0.113.9"]),
+                fired(3, 0, "198.51.100.77/32", &["198.51.100.77"]),
+                fired(3, 1, "198.51.100.8/32", &["198.51.100.8"]),
+                fired(3, 2, "198.51.100.0/24", &["198.51.100.77", "198.51.100.8"]),
             ],
             deeds: vec![began("198.51.100.77/32"), began("203.0.113.9/32")],
             tidy: None,
@@ -350,8 +383,12 @@ fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
     assert!(is_in_files(&folder, b"203.0.113.9") && is_in_files(&folder, b"198.51.100.8"));
     assert_eq!(rows(&store, "SELECT id FROM incident ORDER BY number"), "-3\n-4");
     assert_eq!(rows(&store, "SELECT incident, n FROM packet ORDER BY incident DESC, n"), "-3 0\n-4 1\n-4 2");
-    let kept = rows(&store, "SELECT record FROM packet WHERE n = 2");
-    assert_eq!(kept, r#"{"packets":[{"source":"198.51.100.8"}],"source":"198.51.100.0/24"}"#);
+    let kept = Reader::open(&store.path).unwrap().firings(incident(3).id).unwrap();
+    let senders: Vec<String> = kept[0].packets.iter().map(|packet| packet.source.to_string()).collect();
+    assert_eq!(
+        (kept[0].source.to_string(), senders),
+        ("198.51.100.0/24".into(), vec!["198.51.100.8".into()])
+    );
     assert_eq!(rows(&store, "SELECT target FROM deed"), "203.0.113.9");
     assert_eq!(rows(&store, "SELECT target FROM repetition"), "203.0.113.9/32");
 }

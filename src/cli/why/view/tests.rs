@@ -1,0 +1,207 @@
+use super::*;
+use crate::cli::bans::tests::row;
+use crate::event::IncidentId;
+use crate::packet::Verdict;
+
+fn at(ms: i64) -> Wall {
+    Wall(1_767_323_045_000_006 + ms * 1000)
+}
+
+fn packet(ms: i64, port: u16) -> Packet {
+    Packet {
+        time: at(ms),
+        last_seen: at(ms),
+        packets: 1,
+        interface: Some("eth0".into()),
+        protocol: "tcp".into(),
+        source: [192, 0, 2, 7].into(),
+        source_port: Some(40_000),
+        destination: Some([203, 0, 113, 5].into()),
+        port: Some(port),
+        flags: Some("SYN".into()),
+        icmp: None,
+        ttl: Some(57),
+        length: Some(44),
+        verdict: Some(Verdict::Refused),
+        handshake: false,
+        probe: None,
+        request: None,
+        status: None,
+    }
+}
+
+fn fired() -> Firing {
+    Firing {
+        incident: Some(IncidentId(0x00c0_ffee)),
+        time: at(20),
+        rule: "tcp-port-scan".into(),
+        told_as: "tcp-syn-scan".into(),
+        source: "192.0.2.7".parse().unwrap(),
+        evidence: Evidence::Spoofable,
+        counts: "distinct ports, some of more weight".into(),
+        count: 9,
+        threshold: 9,
+        window_s: 300,
+        opened: true,
+        answer: Some(Answer::Acted { action: Measure::Restrict, timeout_s: 600, before: 0, targets: 1 }),
+        packets: vec![packet(0, 22), packet(10, 80), Packet { packets: 3, ..packet(20, 8080) }],
+        left_out: 2,
+    }
+}
+
+fn why() -> Why {
+    Why {
+        address: "192.0.2.7".parse().unwrap(),
+        mode: Mode::Enforce,
+        protected: None,
+        bans: vec![Decided {
+            ban: row("192.0.2.7", "tcp-syn-scan", Some(581), None),
+            validated: false,
+            before: 0,
+        }],
+        open_incidents: vec![],
+        firings: vec![fired()],
+        counting: vec![],
+        exempt: vec![],
+        repetitions: 1,
+        forget_s: 30 * 86_400,
+        times_s: vec![600, 3600, 86_400, 604_800],
+        spoofable_limit_s: 3600,
+    }
+}
+
+fn shown(why: Why, screen: Screen) -> String {
+    let mut out = Vec::new();
+    whole(&mut out, &Case { why, record: None }, screen).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const WIDE: Screen = Screen { width: None, color: false };
+const NARROW: Screen = Screen { width: Some(80), color: false };
+
+#[test]
+fn a_ban_is_told_with_its_rule_its_packets_its_length_and_the_way_out() {
+    assert_eq!(
+        shown(why(), NARROW),
+        "\
+192.0.2.7 is restricted: it reaches what is published, the rest is dropped.
+  Since 2026-01-02 03:04:05Z; it ends in 9m 41s; 120 packets dropped so far.
+  Rule: tcp-syn-scan.
+
+tcp-port-scan (told as tcp-syn-scan) fired on 192.0.2.7 at 2026-01-02 03:04:05Z
+  It asks for 9 within 5m (distinct ports, some of more weight), and counted 9
+  in packets that were refused:
+  TIME          IN      FROM  TO                WHAT     TTL  LEN  TIMES
+  03:04:05.000  eth0  :40000  203.0.113.5:22    tcp SYN   57   44      1
+  03:04:05.010  eth0  :40000  203.0.113.5:80    tcp SYN   57   44      1
+  03:04:05.020  eth0  :40000  203.0.113.5:8080  tcp SYN   57   44      3
+  2 earlier entries are left out.
+  It was restricted to what is published for 10m: such packets can carry a
+  forged source, so the evidence is `spoofable`. This is its ban number 1 within
+  30d; they last 10m, then 1h, then 1d, then 7d, and never more than 1h on such
+  evidence.
+
+If this is wrong
+  nfban unban 192.0.2.7
+  allow: [\"192.0.2.7\"]  in nfban.yaml, then `nfban reload`: never acted against
+"
+    );
+}
+
+#[test]
+fn of_somebody_unknown_there_is_one_line() {
+    let nobody = Why { bans: vec![], firings: vec![], repetitions: 0, ..why() };
+    let line = "nothing is known of 192.0.2.7: it is not banned, and no packet of it has counted\n";
+    assert_eq!(shown(nobody, WIDE), line);
+}
+
+#[test]
+fn what_was_not_enough_and_what_counted_for_nothing_is_told_of_those_who_are_not_banned() {
+    let near = Firing { incident: None, answer: None, count: 6, opened: false, left_out: 0, ..fired() };
+    let exempt = Exempt {
+        source: "192.0.2.7".parse().unwrap(),
+        packets: [("published".to_owned(), 12), ("late".to_owned(), 1)].into(),
+        last_seen: at(0),
+        reason: "published".into(),
+        protocol: "tcp".into(),
+        port: Some(443),
+    };
+    let near = Why { bans: vec![], firings: vec![], counting: vec![near], exempt: vec![exempt], ..why() };
+    assert_eq!(
+        shown(near, WIDE),
+        "\
+192.0.2.7 is not banned.
+
+What counts now, and is not enough
+RULE           OF         COUNT  THRESHOLD  WITHIN
+tcp-port-scan  192.0.2.7      6          9      5m
+
+The packets that tcp-port-scan counts:
+  TIME          IN      FROM  TO                WHAT     TTL  LEN  TIMES
+  03:04:05.000  eth0  :40000  203.0.113.5:22    tcp SYN   57   44      1
+  03:04:05.010  eth0  :40000  203.0.113.5:80    tcp SYN   57   44      1
+  03:04:05.020  eth0  :40000  203.0.113.5:8080  tcp SYN   57   44      3
+
+  13 packets of 192.0.2.7 counted for nothing: 1 like the rest of an ended conversation; 12 to published ports (`services`). The latest came at 2026-01-02 03:04:05Z (tcp/443).
+"
+    );
+}
+
+#[test]
+fn text_from_outside_cannot_act_on_the_terminal() {
+    let hostile = "\u{1b}[2J\u{202e}\n\u{7}";
+    let request = Packet {
+        protocol: "http".into(),
+        interface: None,
+        request: Some(format!("GET /{hostile}")),
+        probe: Some(hostile.into()),
+        status: Some(404),
+        ..packet(0, 80)
+    };
+    let segment = Packet {
+        interface: Some(hostile.into()),
+        flags: Some(hostile.into()),
+        protocol: hostile.into(),
+        ..packet(0, 80)
+    };
+    for packet in [request, segment] {
+        let firing =
+            Firing { rule: hostile.into(), counts: hostile.into(), packets: vec![packet], ..fired() };
+        let ban = row("192.0.2.7", hostile, None, Some(hostile));
+        let bans = vec![Decided { ban, validated: true, before: 3 }];
+        let told = shown(
+            Why {
+                protected: Some(hostile.into()),
+                bans,
+                firings: vec![firing.clone()],
+                counting: vec![firing],
+                ..why()
+            },
+            WIDE,
+        );
+        assert!(!told.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{told:?}");
+        assert!(told.contains(r"\u{1b}[2J\u{202e}\n\u{7}"), "{told}");
+    }
+}
+
+#[test]
+fn every_answer_is_a_sentence() {
+    for answer in [
+        Answer::Stands,
+        Answer::Logs,
+        Answer::Unavailable,
+        Answer::Nobody,
+        Answer::Protected,
+        Answer::Allowed,
+        Answer::NoRoom,
+        Answer::Acted { action: Measure::Ban, timeout_s: 60, before: 2, targets: 3 },
+    ] {
+        let one = Firing { evidence: Evidence::Validated, ..fired() };
+        let told = answered(&answer, &one, &why());
+        assert!(told.ends_with('.') && told.chars().next().is_some_and(char::is_alphanumeric), "{told}");
+        assert!(!told.contains("  "), "{told}");
+    }
+    let watching = Why { mode: Mode::Watch, ..why() };
+    let acted = Answer::Acted { action: Measure::Ban, timeout_s: 60, before: 0, targets: 1 };
+    assert!(answered(&acted, &fired(), &watching).contains("the kernel was not told"));
+}
