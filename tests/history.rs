@@ -99,6 +99,15 @@ fn an_incident_outlives_a_kill_and_is_closed_with_its_last_known_totals() {
     }
     let table = daemon.ask("incidents");
     assert!(table.out.contains("udp-scan  203.0.113.7       12  20000-20011  restrict 10m"), "{table:?}");
+    let svg = daemon.ask("incidents --svg -").out;
+    for text in
+        ["nfban: 1 incident from 1 source", ">203.0.113.7<", "udp-scan: 1 incident, 12 ports, 12 packets"]
+    {
+        assert!(svg.contains(text), "{text}: {svg}");
+    }
+    let file = daemon.setup().folder().join("incidents.svg");
+    assert_eq!(daemon.ask(&format!("incidents --svg {}", file.display())).exit, Some(0));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), svg);
     let nothing = daemon.ask("incidents --port 1");
     assert_eq!((nothing.exit, nothing.out.as_str()), (Some(0), "no incidents\n"));
     daemon.stop(Signal::TERM);

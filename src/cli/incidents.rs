@@ -2,7 +2,9 @@
 
 mod when;
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use super::names::{Choice, Names};
 use crate::control::protocol::{Reply, Request};
 use crate::report::escape::escape;
 use crate::report::json;
+use crate::report::picture;
 use crate::report::screen::Screen;
 use crate::report::table::{Align, Table};
 use crate::report::target::Target;
@@ -45,12 +48,15 @@ pub struct Arguments {
     /// That probed this port
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// At most so many [default: 50 in the table, all in JSON]
+    /// At most so many [default: 50 in the table, 5000 in a picture, all in JSON]
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Draw them into this file, or with - to standard output: time against port, a colour a source
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub svg: Option<PathBuf>,
     /// Whether to show names.
     #[command(flatten)]
     pub names: Choice,
@@ -69,13 +75,20 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         }
         return Ok(Exit::Done);
     }
-    let most = arguments.limit.unwrap_or(SHOWN);
+    let most = match &arguments.svg {
+        Some(_) => arguments.limit.unwrap_or(picture::MOST).min(picture::MOST),
+        None => arguments.limit.unwrap_or(SHOWN),
+    };
     let mut pages = Pages::new(arguments, most, now);
     let mut incidents = Vec::new();
     while let Some(page) = pages.next(session)? {
         incidents.extend(page);
     }
     let more = pages.has_more;
+    if let Some(file) = &arguments.svg {
+        let Sought { since, until, .. } = pages.sought;
+        return save(file, &picture::draw(&incidents, since, until, more), session);
+    }
     let names = arguments.names.look_up(incidents.iter().map(|past| past.incident.source.0));
     session.note(&names.notes);
     session.show(|out, screen| {
@@ -89,6 +102,20 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         }
         Ok(())
     })
+}
+
+fn save(file: &Path, svg: &str, session: &mut Session) -> Result<Exit, Failure> {
+    if file == Path::new("-") {
+        return session.show(|out, _| out.write_all(svg.as_bytes()));
+    }
+    fs::write(file, svg).map_err(|error| {
+        let file = file.display();
+        Failure::new(
+            Exit::No,
+            format!("cannot write the picture {file}: {error}; name another file with --svg"),
+        )
+    })?;
+    Ok(Exit::Done)
 }
 
 fn now() -> Wall {

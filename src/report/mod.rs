@@ -10,6 +10,7 @@ pub mod firing;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod json;
+pub mod picture;
 pub mod ports;
 pub mod rate;
 pub mod screen;
