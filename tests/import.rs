@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use nfban::config::rules::{self, SHIPPED};
 use nfban::config::yaml::Source;
-use nfban::config::{Config, Severity};
+use nfban::config::{Ban, Config, Severity};
 use nfban::filter::Filters;
 use nfban::import::{Form, Input, convert};
 use nfban::packet::{Icmp, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict};
@@ -48,6 +48,22 @@ fn what_is_printed_is_word_for_word_the_expected_and_passes_check() {
         ("iplog.yaml", &["iplog", "iplog.conf"][..]),
         ("portsentry-1.yaml", &["portsentry", "portsentry-1.conf", "portsentry.ignore"]),
         ("portsentry-2.yaml", &["portsentry", "portsentry-2.conf"]),
+        ("portsentry-blocked.yaml", &["portsentry", "portsentry-1.conf", "portsentry.blocked.tcp"]),
+        ("psad/shipped.yaml", &["psad", "psad/psad.conf", "psad/auto_dl"]),
+        (
+            "psad/changed.yaml",
+            &[
+                "psad",
+                "psad/local.conf",
+                "psad/psad.conf",
+                "psad/auto_dl.local",
+                "psad/signatures",
+                "psad/auto_blocked_iptables",
+            ],
+        ),
+        ("fail2ban/shipped.yaml", &["fail2ban", "fail2ban/jail.conf", "fail2ban/defaults-debian.conf"]),
+        ("fail2ban/local.yaml", &["fail2ban", "fail2ban/jail.conf", "fail2ban/jail.local"]),
+        ("fail2ban/increment.yaml", &["fail2ban", "fail2ban/increment.local"]),
     ] {
         let output = nfban(&[&["import"], arguments].concat());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -76,7 +92,7 @@ fn what_cannot_be_read_or_is_no_text_ends_with_66_and_a_wrong_line_with_2() {
         (&["iplog", "nothing-there"][..], 66, "nothing-there: cannot be read"),
         (&["iplog", "."], 66, ".: cannot be read"),
         (&["portsentry", "../captures/nmap-sS.nflog.pcap"], 66, "this is no text"),
-        (&["snort", "iplog.conf"], 2, "possible values: iplog, portsentry"),
+        (&["snort", "iplog.conf"], 2, "possible values: iplog, portsentry, psad, fail2ban"),
         (&["iplog"], 2, "<FILE>..."),
         (&[], 2, "<PROGRAM>"),
     ] {
@@ -86,6 +102,45 @@ fn what_cannot_be_read_or_is_no_text_ends_with_66_and_a_wrong_line_with_2() {
         let said = text(&output.stderr);
         assert!(said.contains(saying) && said.lines().count() == 1, "{said}");
     }
+}
+
+#[test]
+fn the_bans_of_a_database_become_commands_and_the_file_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fail2ban.sqlite3");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    // The table as fail2ban makes it.
+    connection
+        .execute_batch(
+            "CREATE TABLE bips(ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
+                bancount INTEGER NOT NULL default 1, data JSON, PRIMARY KEY(ip, jail));
+             INSERT INTO bips VALUES
+                ('198.51.100.7', 'recidive', unixepoch(), 604800, 3, '{}'),
+                ('2001:db8::7', 'recidive', 1, -1, 3, '{}'),
+                ('198.51.100.8', 'recidive', 1000, 600, 3, '{}'),
+                ('198.51.100.9', 'sshd', unixepoch(), 604800, 3, '{}'),
+                ('x\n# 198.51.100.10', 'recidive', unixepoch(), 604800, 3, '{}');",
+        )
+        .unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    let output = nfban(&["import", "fail2ban", "fail2ban/jail.local", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let yaml = text(&output.stdout);
+    let commands: Vec<_> = yaml.lines().filter_map(|line| line.strip_prefix("#   nfban ban ")).collect();
+    assert_eq!(commands.len(), 2, "{yaml}");
+    assert!(
+        commands[0].starts_with("198.51.100.7 --for 6d23h")
+            || commands[0].starts_with("198.51.100.7 --for 7d")
+    );
+    assert_eq!(commands[1], "2001:db8::7 --reason 'fail2ban had banned it'");
+    assert!(yaml.contains("1 bans of jails that stay with fail2ban"), "{yaml}");
+    assert!(yaml.contains("names of hosts are not looked up"), "{yaml}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    std::fs::write(&path, [&before[..100], b"garbage"].concat()).unwrap();
+    let output = nfban(&["import", "fail2ban", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(66), "{output:?}");
 }
 
 #[test]
@@ -323,13 +378,16 @@ proptest! {
                     "\n", "\r", "ignore", "log", "tcp", "udp", "icmp", "from", "to", "sport", "dport", "type", "set",
                     "false", "promisc", "user", "!", "*", "10/8", "22", "1024:", "/*", "*/", "#", "TCP_PORTS=\"",
                     "UDP_PORTS=\"1-9,", "\"", ",", "BLOCK_TCP=\"1\"", "192.0.2.1/24", "2001:db8::/32", "- {", "}", ": ",
+                    "HOME_NET ", "ENABLE_AUTO_IDS Y;", "IGNORE_PORTS tcp/", "IGNORE_INTERFACES ", ";", " 0 ", " 5;",
+                    "AUTO_BLOCK_TIMEOUT ", "[DEFAULT]\n", "[recidive]\nenabled=1\n", "bantime = ", "ignoreip = ", "1w", "%(a)s",
+                    "a = ", "# bans of fail2ban that stand\n", "recidive\t",
                 ]).prop_map(str::to_owned),
             ],
             0..24,
         ),
         joint in prop::sample::select(vec!["", " ", "\n"]),
     ) {
-        for form in [Form::Iplog, Form::Portsentry] {
+        for form in [Form::Iplog, Form::Portsentry, Form::Psad, Form::Fail2ban] {
             let config = imported(form, words.join(joint));
             // Nothing but these is ever set.
             let same = Config {
@@ -338,6 +396,11 @@ proptest! {
                 traps: config.traps.clone(),
                 allow: config.allow.clone(),
                 ignore: config.ignore.clone(),
+                ban: Ban {
+                    times: config.ban.times.clone(),
+                    forget: config.ban.forget,
+                    ..Ban::default()
+                },
                 ..Config::default()
             };
             prop_assert_eq!(config, same);

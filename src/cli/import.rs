@@ -1,4 +1,6 @@
-//! `nfban import`: the configuration of iplog or PortSentry as ours.
+//! `nfban import`: the configuration of iplog, PortSentry, psad or fail2ban as ours.
+
+mod database;
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -15,7 +17,7 @@ use crate::report::text::count;
 /// nfban has at most 1 MiB.
 const LARGEST: usize = 1 << 20;
 
-/// Convert the configuration of iplog or PortSentry, and print it as one for nfban
+/// Convert the configuration of iplog, PortSentry, psad or fail2ban, and print it as one for nfban
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Arguments {
@@ -35,12 +37,21 @@ looked up, and no file is read that another names.
 
   nfban import iplog /etc/iplog.conf > nfban.yaml
   nfban import portsentry portsentry.conf portsentry.ignore > nfban.yaml
+  nfban import psad /etc/psad/psad.conf /etc/psad/auto_dl > nfban.yaml
+  nfban import fail2ban /etc/fail2ban/jail.conf /etc/fail2ban/jail.local \\
+    /var/lib/fail2ban/fail2ban.sqlite3 > nfban.yaml
   nfban check -c nfban.yaml
 
 iplog       `log` and `ignore` lines become `ignore`, `promisc` becomes `home`;
             detections that are switched off become a rules file in a comment
 portsentry  TCP_PORTS and UDP_PORTS become `traps`, ADVANCED_EXCLUDE_* become
-            `ignore`, the ignore file becomes `allow`, BLOCK_* decide the `mode`
+            `ignore`, the ignore file becomes `allow`, BLOCK_* decide the `mode`;
+            of portsentry.blocked.* commands that ban whom it had blocked
+psad        HOME_NET becomes `home`, IGNORE_* and danger level 0 of auto_dl become
+            `ignore` and `allow`, ENABLE_AUTO_IDS decides the `mode`, the block
+            timeouts become `ban.times`; of auto_blocked_iptables, commands
+fail2ban    the recidive jail and jails about scans: `ignoreip` becomes `allow`,
+            the ban times `ban.times`; of its database, commands for their bans
 
 Exit status: 0 whatever was left out, 66 a file cannot be read, 2 wrong usage";
 
@@ -49,8 +60,12 @@ Exit status: 0 whatever was left out, 66 a file cannot be read, 2 wrong usage";
 pub enum Program {
     /// iplog.conf of iplog 2.2
     Iplog,
-    /// portsentry.conf of PortSentry 1 or 2, and portsentry.ignore
+    /// portsentry.conf of PortSentry 1 or 2, portsentry.ignore and portsentry.blocked.*
     Portsentry,
+    /// psad.conf, auto_dl, signatures and auto_blocked_iptables of psad 2
+    Psad,
+    /// jail.conf, jail.local, jail.d/* and the database of fail2ban
+    Fail2ban,
 }
 
 impl From<Program> for Form {
@@ -58,12 +73,18 @@ impl From<Program> for Form {
         match program {
             Program::Iplog => Self::Iplog,
             Program::Portsentry => Self::Portsentry,
+            Program::Psad => Self::Psad,
+            Program::Fail2ban => Self::Fail2ban,
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let inputs = arguments.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let read = |path: &PathBuf| match arguments.form {
+        Program::Fail2ban if database::is_one(path) => database::read(path),
+        _ => read(path),
+    };
+    let inputs = arguments.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let converted = import::convert(arguments.form.into(), &inputs);
     if converted.yaml.len() > LARGEST {
         return Err(Failure::new(

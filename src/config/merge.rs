@@ -7,7 +7,7 @@
 use super::yaml::{Entry, Node, Value};
 
 /// The keys whose lists are joined. Lists within other keys (`ban.times`) are one value.
-pub(super) const APPENDED: [&str; 6] = ["capture", "home", "services", "traps", "allow", "ignore"];
+pub(super) const APPENDED: [&str; 7] = ["capture", "home", "services", "traps", "allow", "ignore", "hooks"];
 
 /// Puts what `later` says on top of `base`. Both are mappings, or nothing; what is wrong with others was told.
 pub(super) fn merge(base: &mut Node, later: Node) {

@@ -161,6 +161,8 @@ impl Daemon {
         }
         let before = self.engine.ledger().len();
         self.engine.end_decided(clock::now(), &mut self.actions);
+        // While it still enforces: whoever is told of bans is told of their ends.
+        self.carry_out();
         let lifted = (before - self.engine.ledger().len()) as u64;
         self.off = Some(off);
         let taken = self.take(self.loaded.clone().switched(true));

@@ -1,8 +1,9 @@
 //! The configuration that is being made, and its text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -11,6 +12,8 @@ use crate::config::names::protocol_name;
 use crate::config::{Mode, Service};
 use crate::packet::protocol;
 use crate::report::escape::escape;
+use crate::report::target::Target;
+use crate::time::format_duration;
 
 /// So many comments are written; the others are counted. The result must stay small enough to be loaded.
 const MOST_COMMENTS: usize = 1000;
@@ -60,6 +63,14 @@ pub(super) struct Draft {
     pub banner: Option<String>,
     pub allow: Vec<IpNet>,
     pub ignore: Vec<Ignored>,
+    /// More items of `ignore`: where each comes from, and the filter as YAML.
+    pub filters: Vec<(String, String)>,
+    /// `ban.times`, ascending.
+    pub times: Vec<Duration>,
+    /// `ban.forget`.
+    pub forget: Option<Duration>,
+    /// Who was banned there, for how long yet (none is for ever), and why.
+    pub bans: BTreeMap<IpNet, (Option<Duration>, String)>,
     /// Ids of rules that are to be switched off.
     pub off: BTreeSet<&'static str>,
     /// What is left, by the order of the lines.
@@ -80,6 +91,10 @@ impl Draft {
             banner: None,
             allow: Vec::new(),
             ignore: Vec::new(),
+            filters: Vec::new(),
+            times: Vec::new(),
+            forget: None,
+            bans: BTreeMap::new(),
             off: BTreeSet::new(),
             comments: Vec::new(),
             carried: 0,
@@ -109,6 +124,7 @@ impl Draft {
         self.comments.sort_by_key(|(order, _)| *order);
         self.write_comments(&mut yaml);
         self.write_rules(&mut yaml);
+        self.write_bans(&mut yaml);
         self.write_settings(&mut yaml);
         Converted { yaml, carried: self.carried, left: self.left }
     }
@@ -136,6 +152,37 @@ impl Draft {
         }
     }
 
+    /// Bans are no configuration: whoever imports takes them over with commands.
+    fn write_bans(&self, yaml: &mut String) {
+        if self.bans.is_empty() {
+            return;
+        }
+        *yaml += "#\n# Banned there; once nfban runs, these commands take it over:\n";
+        for (target, (left, why)) in self.bans.iter().take(MOST_COMMENTS) {
+            let time = left.map(|left| format!(" --for {}", format_duration(left).replace(' ', "")));
+            let _ = writeln!(
+                yaml,
+                "#   nfban ban {}{} --reason '{why}'",
+                Target(*target),
+                time.unwrap_or_default()
+            );
+        }
+        if let Some(more @ 1..) = self.bans.len().checked_sub(MOST_COMMENTS) {
+            let _ = writeln!(yaml, "#   and {more} more");
+        }
+    }
+
+    fn write_times(&self, yaml: &mut String) {
+        if self.times.is_empty() {
+            return;
+        }
+        let shown = |time: &Duration| format_duration(*time).replace(' ', "");
+        let times: Vec<String> = self.times.iter().map(shown).collect();
+        let forget = self.forget.map(|forget| format!(", forget: {}", shown(&forget)));
+        *yaml += "\n# What can be forged is never answered for longer than an hour.\n";
+        let _ = writeln!(yaml, "ban: {{times: [{}]{}}}", times.join(", "), forget.unwrap_or_default());
+    }
+
     fn write_settings(&self, yaml: &mut String) {
         if let Some((mode, why)) = self.mode {
             let word = match mode {
@@ -152,8 +199,12 @@ impl Draft {
             let _ = writeln!(yaml, "\ntrap: {{banner: {}}}", serde_json::Value::from(banner.as_str()));
         }
         write_list(yaml, "allow", &networks(&self.allow));
-        if !self.ignore.is_empty() {
+        self.write_times(yaml);
+        if !(self.ignore.is_empty() && self.filters.is_empty()) {
             *yaml += "\nignore:\n";
+        }
+        for (comment, filter) in &self.filters {
+            let _ = writeln!(yaml, "  # {comment}\n  - {filter}");
         }
         for ignored in &self.ignore {
             let _ = writeln!(yaml, "  # {}\n  - {}", ignored.comment, ignored.shown());

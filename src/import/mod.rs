@@ -1,12 +1,14 @@
-//! Configurations of other programs as ours: `iplog.conf`, PortSentry's configuration and its ignore file.
+//! Configurations of other programs as ours: iplog's, PortSentry's, psad's and fail2ban's, and whom they had banned.
 //!
 //! Text in, text out. Nothing is asked of the machine: no name is looked up, and no file that another names is read.
 //! What cannot be carried over becomes a comment that says why.
 
 mod draft;
+mod fail2ban;
 mod iplog;
 mod network;
 mod portsentry;
+mod psad;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +19,18 @@ use self::draft::Draft;
 pub enum Form {
     /// `iplog.conf` of iplog 2.2.
     Iplog,
-    /// `portsentry.conf` of PortSentry 1 and 2, and `portsentry.ignore`; a line tells which of them it is of.
+    /// `portsentry.conf` of PortSentry 1 and 2, `portsentry.ignore` and lists of whom it had blocked; a line tells which of
+    /// them it is of.
     Portsentry,
+    /// `psad.conf` of psad 2, `auto_dl`, signatures and `auto_blocked_iptables`, told apart in the same way.
+    Psad,
+    /// `jail.conf`, `jail.local` and files of `jail.d` of fail2ban from 0.9 on, and bans as [`LEFT_BANS`] has them.
+    Fail2ban,
 }
+
+/// The first line of an [`Input`] that holds bans of fail2ban's database. Each line that follows has a jail, an address and
+/// the seconds that are left (no number is for ever), with tabs between.
+pub const LEFT_BANS: &str = "# bans of fail2ban that stand";
 
 impl Form {
     /// The word on the command line.
@@ -28,6 +39,8 @@ impl Form {
         match self {
             Self::Iplog => "iplog",
             Self::Portsentry => "portsentry",
+            Self::Psad => "psad",
+            Self::Fail2ban => "fail2ban",
         }
     }
 }
@@ -59,6 +72,8 @@ pub fn convert(form: Form, inputs: &[Input]) -> Converted {
     match form {
         Form::Iplog => iplog::convert(inputs, &mut draft),
         Form::Portsentry => portsentry::convert(inputs, &mut draft),
+        Form::Psad => psad::convert(inputs, &mut draft),
+        Form::Fail2ban => fail2ban::convert(inputs, &mut draft),
     }
     draft.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::draft::{Draft, Ignored, Part, Parts, origin};
 use super::network::network;
@@ -25,6 +26,16 @@ pub(super) fn convert(inputs: &[Input], draft: &mut Draft) {
     for (place, text) in lines(inputs) {
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if let Some(blocked) = blocked(text) {
+            match network(blocked) {
+                Ok(network) => {
+                    draft.carry();
+                    draft.bans.insert(network, (Some(WEEK), "PortSentry had blocked it".to_owned()));
+                }
+                Err(why) => draft.leave(place, text, &why),
+            }
             continue;
         }
         let Some((key, value)) = text.split_once('=') else {
@@ -52,6 +63,17 @@ pub(super) fn convert(inputs: &[Input], draft: &mut Draft) {
             Rest::Left(why) => draft.leave(setting.place, setting.text, why),
         }
     }
+}
+
+/// As long as nfban's longest ban: PortSentry knew no end, and blocked on one packet that anybody could have forged.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// The address in a line of `portsentry.blocked.*` or `portsentry.history`:
+/// `1118876543 - 06/15/2005 22:42:23 Host: NAME/ADDRESS Port: 111 TCP Blocked`.
+fn blocked(text: &str) -> Option<&str> {
+    let (_, host) = text.split_once(" Host: ")?;
+    let (host, _) = host.split_once(" Port: ").filter(|_| text.ends_with(" Blocked"))?;
+    host.rsplit('/').next()
 }
 
 fn within_quotes(value: &str) -> Option<&str> {
@@ -234,7 +256,9 @@ fn rest(key: &str, value: &str, with_addresses: bool) -> Rest {
             "nfban runs no commands; the journal has every incident and ban"
         }
         "HISTORY_FILE" => "the journal has every incident and ban: journalctl -u nfban",
-        "BLOCKED_FILE" => "the kernel's sets hold the bans: nfban bans",
+        "BLOCKED_FILE" => {
+            "name its files (portsentry.blocked.*) behind this one, and whom they have can be banned; nfban bans has its own"
+        }
         _ => "PortSentry knows no such setting",
     })
 }
