@@ -38,6 +38,7 @@ pub mod host;
 pub mod import;
 pub mod instance;
 pub mod log;
+pub mod metrics;
 pub mod netlink;
 pub mod packet;
 pub mod replay;

@@ -9,6 +9,7 @@ mod directory;
 pub mod hook;
 pub mod log;
 mod merge;
+pub mod metrics;
 pub mod names;
 mod odd;
 pub mod problem;
@@ -33,6 +34,7 @@ pub use self::directory::drop_ins;
 pub(crate) use self::hook::CURL;
 pub use self::hook::{Hook, Occasion, Way};
 pub use self::log::Log;
+pub use self::metrics::Metrics;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::settings::{
     Ban, Conntrack, Control, Family, Keep, KeepPackets, Nftables, Respond, Rules, Sets, Table,
@@ -86,6 +88,8 @@ pub struct Config {
     pub log: Log,
     /// Who is told of events.
     pub hooks: Vec<Hook>,
+    /// Where Prometheus may ask.
+    pub metrics: Metrics,
 }
 
 /// Whether the kernel is told.
@@ -119,6 +123,7 @@ impl Default for Config {
             rules: Rules::default(),
             log: Log::default(),
             hooks: Vec::new(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -262,6 +267,9 @@ fn config(node: &Node, report: &mut Report<'_>) -> Config {
     }
     if let Some(node) = keys.take("hooks") {
         config.hooks = hook::read(node, report);
+    }
+    if let Some(node) = keys.take("metrics") {
+        config.metrics = metrics::read(node, report);
     }
     keys.finish(report);
     odd::together(&config, node, report);

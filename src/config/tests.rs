@@ -83,6 +83,7 @@ fn the_example_of_the_manual_reads_as_it_is_meant() {
         rules: Rules { directory: "/etc/nfban/rules.d".into() },
         log: Log { format: crate::log::Format::Json },
         hooks: vec![],
+        metrics: Metrics::default(),
     };
     let (config, warnings) = read(EXAMPLE).unwrap();
     assert_eq!(config, expected);

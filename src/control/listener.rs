@@ -4,9 +4,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, chmod, chown, fchmod, flock};
@@ -79,6 +79,20 @@ impl Listener {
         std::fs::rename(&unready, path).map_err(system("put the socket at", path))?;
         let group = std::fs::symlink_metadata(path).map_err(system("look at", path))?.gid();
         Ok(Self { socket: UnixListener::from(socket), group, path: path.to_owned(), _lock: lock })
+    }
+
+    /// The next client, if one waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` where none does, and what accept() fails with.
+    pub fn accept(&self) -> io::Result<UnixStream> {
+        self.socket.accept().map(|(stream, _)| stream)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -374,7 +374,7 @@ pub struct Limit {
 }
 
 /// How many bans there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the actions")]
 pub struct BanCounts {
     pub ban: u64,

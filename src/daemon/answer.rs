@@ -166,13 +166,6 @@ impl Daemon {
         let rates = self.rates.fill(&mut captures, counts.evidence, now.boot);
         let mut recent_bans = self.rows(held);
         recent_bans.truncate(Status::LATEST);
-        let lines = Some(self.captures.texts().undecoded()).filter(|count| *count > 0);
-        let undecoded: BTreeMap<String, u64> = self
-            .captures
-            .undecoded()
-            .map(|(why, count)| (why.as_str().to_owned(), count))
-            .chain(lines.map(|count| ("not-a-log-line".to_owned(), count)))
-            .collect();
         let mut bans = BanCounts { ban: 0, restrict: 0 };
         for ban in self.standing() {
             match ban.measure {
@@ -191,7 +184,7 @@ impl Daemon {
             packets: captures.iter().map(|capture| capture.packets).sum(),
             captures,
             evidence: counts.evidence,
-            undecoded,
+            undecoded: self.undecoded(),
             tables: self.tables(),
             open_incidents: self.engine.open_incidents() as u64,
             incidents_total: counts.incidents,
@@ -223,8 +216,18 @@ impl Daemon {
             .collect()
     }
 
+    /// What could not be decoded, by reason.
+    pub(super) fn undecoded(&self) -> BTreeMap<String, u64> {
+        let lines = Some(self.captures.texts().undecoded()).filter(|count| *count > 0);
+        self.captures
+            .undecoded()
+            .map(|(why, count)| (why.as_str().to_owned(), count))
+            .chain(lines.map(|count| ("not-a-log-line".to_owned(), count)))
+            .collect()
+    }
+
     /// How full the engine's tables are.
-    fn tables(&self) -> BTreeMap<String, Occupancy> {
+    pub(super) fn tables(&self) -> BTreeMap<String, Occupancy> {
         let [sources, prefixes] = self.engine.occupancy();
         let row = |name: &str, used: u32, capacity: u32, evicted: u64| {
             (name.to_owned(), Occupancy { used: used.into(), capacity: capacity.into(), evicted })
@@ -255,7 +258,7 @@ impl Daemon {
     }
 
     /// The caps on bans.
-    fn limits(&self) -> BTreeMap<String, Limit> {
+    pub(super) fn limits(&self) -> BTreeMap<String, Limit> {
         let limit = |one: CapUse| Limit {
             used: one.used as u64,
             capacity: one.limit as u64,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::clock;
+use super::metrics::Tallies;
 use crate::config::{Hook, Mode};
 use crate::event::{self, Event};
 use crate::hooks::{Fares, Hooks};
@@ -18,6 +19,7 @@ const LATEST: usize = crate::control::protocol::Status::LATEST;
 /// The latest of what was told.
 pub(super) struct Latest {
     log: Log,
+    tallies: Tallies,
     /// None where nobody is to be told.
     hooks: Option<Hooks>,
     /// What earlier ones did.
@@ -27,9 +29,10 @@ pub(super) struct Latest {
 }
 
 impl Latest {
-    pub(super) const fn new(log: Log) -> Self {
+    pub(super) fn new(log: Log) -> Self {
         Self {
             log,
+            tallies: Tallies::default(),
             hooks: None,
             told: Fares { hooks: 0, told: 0, failed: 0, lost: 0 },
             incidents: VecDeque::new(),
@@ -43,6 +46,7 @@ impl Latest {
 
     pub(super) fn tell(&mut self, event: Event, mode: Mode) {
         self.log.tell(&event, mode);
+        self.tallies.count(&event);
         if let Some(hooks) = &mut self.hooks {
             hooks.tell(&event, mode);
         }
@@ -53,6 +57,11 @@ impl Latest {
             Event::IncidentEnd(end) => self.renew(end.incident),
             Event::Ban(_) | Event::BanEnd(_) | Event::Summary(_) => {}
         }
+    }
+
+    /// How much was told.
+    pub(super) const fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// The log that it is told to.

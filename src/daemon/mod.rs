@@ -14,6 +14,7 @@ mod keeping;
 mod latest;
 mod listing;
 mod memory;
+mod metrics;
 mod offenders;
 mod outbound;
 mod queues;
@@ -42,6 +43,7 @@ use self::keeping::Keeping;
 use self::latest::Latest;
 use self::listing::Listings;
 use self::memory::Memory;
+use self::metrics::Metrics;
 use self::offenders::Offenders;
 use self::outbound::Searches;
 use self::rates::Rates;
@@ -204,6 +206,7 @@ struct Daemon {
     history: Option<History>,
     watch: Watch,
     inbox: Inbox,
+    metrics: Metrics,
     /// Boot time at which the host's facts are to be read again.
     refresh_at: Option<Duration>,
     /// Whether the latest facts of the host have not reached the kernel.
@@ -338,6 +341,7 @@ impl Daemon {
         let saves = loaded.asked == Mode::Enforce;
         let saving = (saves && memory.is_some()).then_some(saving);
         let history = memory.is_some().then(|| History::new(started));
+        let metrics = Metrics::open(config)?;
         let mut latest = Latest::new(log);
         latest
             .set_hooks(&config.hooks)
@@ -360,6 +364,7 @@ impl Daemon {
             history,
             watch,
             inbox,
+            metrics,
             refresh_at: None,
             unprotected: false,
             resolvers_at: started.boot + RESOLVERS_EVERY,
@@ -456,6 +461,7 @@ impl Daemon {
             look_at,
             self.engine.next_deadline(),
             self.listings.next_deadline(),
+            self.metrics.next_deadline(),
         ];
         let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at), until]).flatten().min();
         let timeout = due.map(|at| at.saturating_sub(now));
@@ -556,6 +562,7 @@ impl Daemon {
         self.carry_out();
         self.save_bans(now);
         self.add_history(now);
+        self.publish(now);
     }
 
     /// Does what the engine asked for until it asks for nothing more.

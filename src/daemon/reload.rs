@@ -42,6 +42,8 @@ impl Daemon {
         // The size of the sets follows `ban.max`.
         let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
             != (old.config.mode, &old.config.nftables, old.config.ban.max);
+        self.metrics.move_to(&new.config).map_err(|error| error.to_string())?;
+        let old = &self.loaded;
         let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
         let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
         if replace_captures {
