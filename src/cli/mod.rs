@@ -24,6 +24,7 @@ mod ruleset;
 pub mod run;
 mod ssh;
 mod status;
+mod top;
 mod unban;
 mod usage;
 mod why;
@@ -91,6 +92,7 @@ pub enum Command {
     Demo(demo::Arguments),
     Status(status::Arguments),
     Why(why::Arguments),
+    Top(top::Arguments),
     Bans(bans::Arguments),
     Incidents(incidents::Arguments),
     Ban(ban::Arguments),
@@ -195,6 +197,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments, session),
             Self::Status(arguments) => status::run(arguments, session),
             Self::Why(arguments) => why::run(arguments, session),
+            Self::Top(arguments) => top::run(arguments, session),
             Self::Bans(arguments) => bans::run(arguments, session),
             Self::Incidents(arguments) => incidents::run(arguments, session),
             Self::Ban(arguments) => ban::run(arguments, session),

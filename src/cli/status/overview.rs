@@ -67,7 +67,7 @@ pub(super) fn whole(
 }
 
 /// What runs, its captures, and its counts.
-pub(in crate::cli) fn head(status: &Status, names: &Names, screen: Screen, roomy: bool) -> Vec<String> {
+fn head(status: &Status, names: &Names, screen: Screen, roomy: bool) -> Vec<String> {
     let mut lines = vec![headline(status, screen)];
     let parts = [captures(&status.captures, screen), counts(status, names, screen).lines()];
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
@@ -176,6 +176,16 @@ fn counts(status: &Status, names: &Names, screen: Screen) -> Table {
     }
     row("kernel", kernel(status));
     table
+}
+
+/// The lines that change most, for a view that has no room for all: their names and what they say.
+pub(in crate::cli) fn short(status: &Status) -> Vec<(&'static str, String)> {
+    let incidents = format!("{} open, {} since the start", status.open_incidents, status.incidents_total);
+    let bans = bans_and_limits(status).into_iter().next().unwrap_or_default();
+    let ports = top_ports(&status.top_ports, &Names::default(), Screen::default());
+    let mut lines = vec![("tables", tables(status)), ("incidents", incidents), ("bans", bans)];
+    lines.extend((!ports.is_empty()).then_some(("top ports", ports)));
+    lines
 }
 
 fn packets(status: &Status) -> String {
