@@ -112,6 +112,8 @@ pub struct Incident {
     pub bytes: u64,
     /// What the packets were made with, where that is certain.
     pub tool: Option<Tool>,
+    /// Kinds of web probe that were asked for, ascending, at most 64; none of packets.
+    pub probes: Vec<String>,
 }
 
 impl Incident {

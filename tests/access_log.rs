@@ -208,6 +208,7 @@ fn whoever_probes_nginx_is_banned_at_the_third_kind_also_after_a_rotation() {
     let incident = &status["recent_incidents"][0];
     assert_eq!((&incident["rule"], &incident["evidence"]), (&"web-probe".into(), &"validated".into()));
     assert_eq!(incident["packets"], 4);
+    assert!(incident["probes"].as_array().unwrap().len() >= 3, "{incident}");
     nginx.rotate();
     probes.iter().for_each(|path| drop(ask(&pair, third, path)));
     probes.iter().for_each(|path| drop(ask(&pair, "2001:db8:9::7", path)));

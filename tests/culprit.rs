@@ -42,6 +42,7 @@ fn incident(source: &str, destination: &str, ports: &[u16]) -> Incident {
         source_ports: Vec::new(),
         distinct_source_ports: 0,
         tool: None,
+        probes: Vec::new(),
     }
 }
 

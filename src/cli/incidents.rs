@@ -20,7 +20,7 @@ use crate::report::picture;
 use crate::report::screen::Screen;
 use crate::report::table::{Align, Table};
 use crate::report::target::Target;
-use crate::report::text::count;
+use crate::report::text::{self, count};
 use crate::store::reader::{Past, PastBan, Sought};
 use crate::time::{Wall, format_duration};
 
@@ -193,7 +193,10 @@ fn table(incidents: &[Past], names: &Names, screen: Screen, out: &mut dyn Write)
             escape(&incident.rule).into_owned(),
             incident.source.to_string(),
             incident.packets.to_string(),
-            names.ports(&incident.port_ranges, &incident.protocols, incident.distinct_ports, PORTS),
+            match incident.probes.as_slice() {
+                [] => names.ports(&incident.port_ranges, &incident.protocols, incident.distinct_ports, PORTS),
+                probes => text::names(probes),
+            },
             done(&past.bans),
         ];
         if names.are_wanted() {

@@ -119,6 +119,7 @@ mod tests {
             source_ports: Vec::new(),
             distinct_source_ports: 0,
             tool: None,
+            probes: Vec::new(),
         }))
     }
 

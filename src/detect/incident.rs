@@ -253,6 +253,7 @@ impl Open {
             packets: self.packets,
             bytes: self.bytes,
             tool: self.signature.tool(targets, sources),
+            probes: Vec::new(),
         }
     }
 }

@@ -309,6 +309,7 @@ impl Touched {
             packets: self.connections,
             bytes: self.bytes,
             tool: None,
+            probes: Vec::new(),
         }
     }
 }

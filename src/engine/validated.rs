@@ -25,6 +25,9 @@ pub(super) const CAPACITY: usize = 16_384;
 /// How many addresses of a prefix an incident counts; more are told as this many.
 const ADDRESSES: usize = 64;
 
+/// How many kinds of probe an incident lists.
+const PROBES: usize = 64;
+
 /// The least time between two updates of an incident.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,8 @@ struct Open {
     last: Stamp,
     touches: u64,
     addresses: BTreeSet<IpAddr>,
+    /// The kinds of probe.
+    probes: BTreeSet<String>,
     /// When (since boot) and at how many touches it was last told.
     told: (Duration, u64),
 }
@@ -144,10 +149,12 @@ impl<T: Copy + Eq> Sources<T> {
         }
         source.touch = *touches;
         ages.insert(source.touch, key);
-        let is_enough = source.note(thing, (address, what()), at, threshold);
+        let what = what();
+        let probe = kind(&what).map(str::to_owned);
+        let is_enough = source.note(thing, (address, what), at, threshold);
         let told = match &mut source.open {
             Some(open) => {
-                open.touch(address, at);
+                open.touch(address, probe, at);
                 open.grown().then(|| Event::IncidentUpdate(Box::new(open.record(key.net(), threshold))))
             }
             None if is_enough => {
@@ -346,8 +353,17 @@ impl<T: Copy + Eq> Source<T> {
             last: at,
             touches,
             addresses: BTreeSet::from([address]),
+            probes: self.seen.iter().filter_map(|seen| kind(&seen.what)).map(str::to_owned).collect(),
             told: (at.boot, touches),
         })
+    }
+}
+
+/// The kind of probe that a touch was, if it was one.
+fn kind(what: &What) -> Option<&str> {
+    match what {
+        What::Request { probe, .. } => Some(probe),
+        _ => None,
     }
 }
 
@@ -376,11 +392,14 @@ impl<T> Seen<T> {
 }
 
 impl Open {
-    fn touch(&mut self, address: IpAddr, at: Stamp) {
+    fn touch(&mut self, address: IpAddr, probe: Option<String>, at: Stamp) {
         self.last = at;
         self.touches = self.touches.saturating_add(1);
         if self.addresses.len() < ADDRESSES {
             self.addresses.insert(address);
+        }
+        if self.probes.len() < PROBES {
+            self.probes.extend(probe);
         }
     }
 
@@ -421,6 +440,7 @@ impl Open {
             packets: self.touches,
             bytes: 0,
             tool: None,
+            probes: self.probes.iter().cloned().collect(),
         }
     }
 }

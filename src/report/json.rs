@@ -89,6 +89,9 @@ pub struct Incident {
     pub distinct_source_ports: u64,
     pub duration_s: Seconds,
     pub tool: Option<Tool>,
+    /// Only of web probes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<String>,
 }
 
 /// See [`event::Ban`].
@@ -129,6 +132,9 @@ pub struct IncidentTotals {
     pub protocols: Vec<String>,
     pub addresses: u64,
     pub tool: Option<Tool>,
+    /// Only of web probes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<String>,
 }
 
 /// A duration as a number of seconds, with microseconds behind the point.
@@ -209,6 +215,7 @@ impl From<&event::Incident> for Incident {
             distinct_source_ports: incident.distinct_source_ports,
             duration_s: Seconds(incident.duration()),
             tool: incident.tool,
+            probes: incident.probes.clone(),
         }
     }
 }
@@ -249,6 +256,7 @@ impl IncidentTotals {
             protocols: incident.protocols.clone(),
             addresses: incident.addresses,
             tool: incident.tool,
+            probes: incident.probes.clone(),
         }
     }
 }

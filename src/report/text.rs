@@ -75,7 +75,18 @@ fn describe_incident(incident: &Incident, goes_on: &str) -> String {
 /// `3 requests in 1.0 s`, where a log tells of an incident and no packet does.
 fn describe_requests(incident: &Incident) -> Option<String> {
     let requests = count(incident.packets, "request", "requests");
-    (incident.distinct_destinations == 0).then(|| format!("{requests} in {}", span(incident.duration())))
+    let probes = match incident.probes.as_slice() {
+        [] => String::new(),
+        probes => format!(" ({})", names(probes)),
+    };
+    (incident.distinct_destinations == 0)
+        .then(|| format!("{requests}{probes} in {}", span(incident.duration())))
+}
+
+/// Names as a list of bounded length.
+pub fn names(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN).map(|name| escape(name).into_owned()).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} …") } else { shown }
 }
 
 /// `12 ports (22, 23, 80-82 …)`, where its packets have ports.
@@ -200,6 +211,7 @@ pub(crate) mod tests {
             packets: 12,
             bytes: 720,
             tool: None,
+            probes: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::report::json::Incident;
 use crate::report::screen::{Screen, Tone};
 use crate::report::table::Align::{Left, Right};
 use crate::report::table::Table;
-use crate::report::text::count;
+use crate::report::text::{count, names};
 use crate::time::{Wall, format_duration};
 
 /// How many ranges of ports fit beside the other columns.
@@ -69,6 +69,11 @@ pub(super) fn address(out: &mut dyn Write, known: &Address, screen: Screen) -> i
 /// What an open incident has come to.
 fn so_far(incident: &Incident) -> String {
     let mut line = format!("{} since {}", escape(&incident.rule), moment(incident.first_seen));
+    if !incident.probes.is_empty() {
+        let requests = count(incident.packets, "request", "requests");
+        let _ = write!(line, ", {requests} ({})", names(&incident.probes));
+        return line;
+    }
     if incident.distinct_ports > 0 {
         let shown = incident.port_ranges.describe(incident.distinct_ports, PORTS);
         let _ = write!(line, ", {} ({shown})", count(incident.distinct_ports, "port", "ports"));
