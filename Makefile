@@ -37,6 +37,7 @@ test-package: deb
 	scripts/setup package
 	tests/package/run bookworm
 	tests/package/run trixie
+	tests/package/autopkgtest bookworm
 
 fuzz:
 	scripts/fuzz $(SECONDS)
