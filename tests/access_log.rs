@@ -221,6 +221,31 @@ fn whoever_probes_nginx_is_banned_at_the_third_kind_also_after_a_rotation() {
 }
 
 #[test]
+fn web_probes_from_one_network_widen_its_ban_to_its_56_and_its_48() {
+    let pair = Pair::new();
+    let [first, second, third, stranger] =
+        ["2001:db8:9:101::7", "2001:db8:9:1ff::7", "2001:db8:9:200::7", "2001:db8:a::7"];
+    [first, second, third, stranger].iter().for_each(|address| pair.peer_has(address));
+    let nginx = Nginx::start(&pair);
+    let config = format!("capture: [{{access-log: {}}}]", nginx.log().display());
+    let daemon = Daemon::start(&pair.home, &config);
+    for (from, target, timeout_s, beside) in [
+        (first, "2001:db8:9:101::/64", 600, second),
+        (first, "2001:db8:9:100::/56", 3_600, third),
+        (second, "2001:db8:9::/48", 86_400, stranger),
+        (third, "2001:db8:9::/48", 604_800, stranger),
+    ] {
+        for path in ["/.env", "/.git/config", "/phpmyadmin/"] {
+            ask(&pair, from, path);
+        }
+        wait_until(&format!("{target} is banned"), || daemon.targets() == [target]);
+        assert_eq!(daemon.bans()[0]["timeout_s"], timeout_s, "{target}");
+        assert_eq!((ask(&pair, from, "/").as_str(), ask(&pair, beside, "/").as_str()), ("000", "200"));
+        assert_eq!(daemon.ask(&format!("unban {target}")).exit, Some(0));
+    }
+}
+
+#[test]
 fn a_page_that_makes_its_readers_ask_does_not_get_them_banned_and_neighbours_and_gateways_never_are() {
     let pair = Pair::new();
     let nginx = Nginx::start(&pair);

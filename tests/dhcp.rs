@@ -1,7 +1,12 @@
 //! DHCP goes on between this host and a neighbour that is banned and restricted, whichever of the two is the server: with
 //! dnsmasq and udhcpc.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test states its expectations by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test states its expectations by panicking"
+)]
 
 mod support;
 

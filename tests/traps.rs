@@ -15,6 +15,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
 use serde_json::Value;
 use support::daemon::{Daemon, NFBAN, Setup, text};
 use support::{HOME4, HOME6, PEER4, PEER6, Pair, wait_until};
@@ -328,4 +330,81 @@ fn an_own_user_with_cap_net_admin_alone_is_enough() {
     let _held =
         [(VISITOR4, HOME4), (VISITOR6, HOME6)].map(|(from, to)| connect(&pair, from, to, 23).unwrap());
     wait_until("both are told", || bans(&daemon).len() == 2);
+}
+
+/// Whether a SYN to a published port is answered, be it that nothing listens there.
+fn is_answered(pair: &Pair, from: &str) -> bool {
+    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    connect(pair, from, HOME6, 80).map_or_else(refused, |_| true)
+}
+
+#[test]
+fn proven_offences_from_one_network_widen_to_its_56_and_its_48_and_no_further() {
+    let pair = world();
+    pair.home.sh(&example("server.nft"));
+    // Two /64 of one /56, one of another in the same /48, and one beside all of these.
+    let [first, second, third, stranger] =
+        ["2001:db8:9:101::9", "2001:db8:9:1ff::9", "2001:db8:9:200::9", "2001:db8:a::9"];
+    [first, second, third, stranger, "2001:db8:b::9"].iter().for_each(|address| pair.peer_has(address));
+    let mut daemon = Daemon::start(&pair.home, TRAPS);
+    let rows = [
+        (first, "2001:db8:9:101::/64", 600, [second, third]),
+        (first, "2001:db8:9:100::/56", 3_600, [third, stranger]),
+        (second, "2001:db8:9::/48", 86_400, [stranger, "2001:db8:b::9"]),
+        (third, "2001:db8:9::/48", 604_800, [stranger, "2001:db8:b::9"]),
+    ];
+    for (from, target, timeout_s, others) in rows {
+        let _held = [23, 3389].map(|port| connect(&pair, from, HOME6, port).expect("the trap takes it"));
+        wait_until(&format!("{target} is banned"), || bans(&daemon) == [of(target, "ban")]);
+        assert_eq!(daemon.bans()[0]["timeout_s"], timeout_s, "{target}");
+        assert!(!is_answered(&pair, from));
+        assert!(others.iter().all(|other| is_answered(&pair, other)), "{target} and nobody besides");
+        assert_eq!(daemon.ask(&format!("unban {target}")).exit, Some(0));
+        assert!(is_answered(&pair, from));
+        // How often that was outlives the process.
+        let setup = daemon.stop(Signal::TERM);
+        daemon = Daemon::start_with(&pair.home, setup, &[]);
+    }
+}
+
+/// Rows of touches in the state database.
+fn saved_touches(setup: &Setup) -> i64 {
+    let path = setup.folder().join("state.db");
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    database.query_row("SELECT count(*) FROM touch", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_first_trap_before_a_kill_and_a_second_one_after_it_are_two_within_the_hour() {
+    let pair = world();
+    let daemon = Daemon::start(&pair.home, TRAPS);
+    for (from, to) in [(VISITOR4, HOME4), (VISITOR6, HOME6)] {
+        connect(&pair, from, to, 23).unwrap();
+    }
+    wait_until("both are restricted", || bans(&daemon).len() == 2);
+    wait_until("their touches are saved", || saved_touches(daemon.setup()) == 2);
+    let setup = daemon.kill();
+    // One of them was two hours ago.
+    let path = setup.folder().join("state.db");
+    let older = format!("UPDATE touch SET last_us = last_us - 7200000000 WHERE source = '{VISITOR4}/32'");
+    Connection::open(path).unwrap().execute_batch(&older).unwrap();
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    for (from, to) in [(VISITOR4, HOME4), (VISITOR6, HOME6)] {
+        connect(&pair, from, to, 3389).unwrap();
+    }
+    let expected = [of(VISITOR4, "restrict"), of("2001:db8:9::/64", "ban")];
+    wait_until("the second one is banned", || bans(&daemon) == expected);
+    let known = daemon.ask(&format!("status {VISITOR6} --json")).lines().remove(0);
+    assert_eq!(known["open_incidents"][0]["ports"], serde_json::json!([23, 3389]));
+    // Whoever is forgotten begins anew.
+    for request in ["unban --all".to_owned(), format!("forget {VISITOR4}")] {
+        let answer = daemon.ask(&request);
+        assert_eq!(answer.exit, Some(0), "{answer:?}");
+    }
+    wait_until("one's touches are left", || saved_touches(daemon.setup()) == 2);
+    let setup = daemon.stop(Signal::TERM);
+    assert_eq!(saved_touches(&setup), 2);
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    connect(&pair, VISITOR4, HOME4, 5900).unwrap();
+    wait_until("that is one trap", || bans(&daemon) == [of(VISITOR4, "restrict")]);
 }

@@ -132,7 +132,7 @@ impl Memory {
     }
 
     /// Hands over what has changed of the bans; gives it back where there is no room.
-    pub(super) fn keep(&self, changes: Changes, now: Stamp) -> Result<(), Changes> {
+    pub(super) fn keep(&self, changes: Changes, now: Stamp) -> Result<(), Box<Changes>> {
         self.keeper.keep(changes, now)
     }
 

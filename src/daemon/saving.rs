@@ -9,9 +9,10 @@ use tracing::{info, warn};
 use super::{Daemon, clock};
 use crate::config::Mode;
 use crate::decide::Standing;
-use crate::engine::Engine;
+use crate::engine::{Engine, KeptTouches};
 use crate::report::text::count;
 use crate::store::bans::{Ban, Changes, Kept, Repetition};
+use crate::store::touches::Touches;
 use crate::time::{Stamp, Wall};
 
 /// From one handing over to the next: a lone ban is saved at once, a flood of them is two transactions a second.
@@ -86,7 +87,7 @@ impl Saving {
     }
 
     /// What has changed of these targets.
-    fn changes(&self, engine: &Engine, targets: Vec<IpNet>, now: Stamp) -> Changes {
+    fn changes(&self, engine: &mut Engine, targets: Vec<IpNet>, now: Stamp) -> Changes {
         let mut changes = Changes { boot: self.boot.clone(), ..Changes::default() };
         for target in targets {
             match engine.ledger().find(target) {
@@ -106,6 +107,11 @@ impl Saving {
                 ));
             }
         }
+        let wall = |last| Wall(before(now, now.boot.saturating_sub(last)));
+        for KeptTouches { source, incident, ports } in engine.take_changed_touches() {
+            let ports = ports.into_iter().map(|(port, last)| (port, wall(last))).collect();
+            changes.touches.push(Touches { source, incident, ports });
+        }
         changes
     }
 
@@ -114,6 +120,7 @@ impl Saving {
         if let Some(waiting) = &mut self.waiting {
             waiting.bans.retain(|ban| !net.contains(&ban.target));
             waiting.repetitions.retain(|repetition| !net.contains(&repetition.target));
+            waiting.touches.retain(|touches| !net.contains(&touches.source));
         }
     }
 
@@ -128,9 +135,11 @@ impl Daemon {
     /// Takes back the bans that an earlier process saved, and has those put into the kernel that it has lost.
     pub(super) fn recall_bans(&mut self, kept: Kept) {
         let now = self.started;
-        let Kept { bans, repetitions, unreadable } = kept;
+        let Kept { bans, repetitions, touches, unreadable } = kept;
         if unreadable > 0 {
-            warn!("{unreadable} rows of bans in the state database make no sense and are left out");
+            warn!(
+                "{unreadable} rows of bans and touched traps in the state database make no sense and are left out"
+            );
         }
         let forget = self.loaded.config.ban.forget;
         let fresh = |repetition: &Repetition| {
@@ -140,6 +149,15 @@ impl Daemon {
         let known = repetitions.into_iter().filter(fresh);
         self.engine
             .recall_repetitions(known.map(|it| (it.target, it.validated, it.times, boot_time(it.last, now))));
+        let age = |last: Wall| {
+            Duration::from_micros(u64::try_from(now.wall_us.saturating_sub(last.0)).unwrap_or_default())
+        };
+        let window = self.engine.trap_window();
+        self.engine.recall_touches(touches.into_iter().map(|Touches { source, incident, ports }| {
+            let counting = ports.into_iter().filter(|(_, last)| age(*last) < window);
+            let ports = counting.map(|(port, last)| (port, boot_time(last, now))).collect();
+            KeptTouches { source, incident, ports }
+        }));
         let rebooted = bans.iter().any(|(_, same_boot)| !same_boot);
         let saved: HashSet<IpNet> = bans.iter().map(|(ban, _)| ban.target).collect();
         let standing: Vec<Standing> =
@@ -177,6 +195,7 @@ impl Daemon {
         if let Some(saving) = &mut self.saving {
             saving.by_hand = off;
             self.engine.track_bans(&saved);
+            self.engine.track_touches(true);
             if rebooted {
                 self.engine.mark_bans();
             }
@@ -198,9 +217,10 @@ impl Daemon {
         }
         if failed || was_set {
             self.engine.mark_bans();
+            self.engine.track_touches(true);
             saving.next = Some(now.boot);
         }
-        if saving.next.is_none() && (self.engine.ledger().has_changed() || saving.waiting.is_some()) {
+        if saving.next.is_none() && (has_changed(&self.engine) || saving.waiting.is_some()) {
             saving.next = Some(now.boot.max(saving.latest + GATHER));
         }
         if saving.next.is_none_or(|at| at > now.boot) {
@@ -210,20 +230,21 @@ impl Daemon {
             Some(waiting) => waiting,
             None => {
                 let targets = self.engine.take_changed_bans(PART);
-                let mut changes = saving.changes(&self.engine, targets, now);
+                let mut changes = saving.changes(&mut self.engine, targets, now);
                 changes.anew = std::mem::take(&mut saving.anew);
                 if saving.tidy_at <= now.boot {
                     saving.tidy_at = now.boot + TIDY;
                     changes.forgotten = Some(Wall(before(now, self.loaded.config.ban.forget)));
+                    changes.untouched = Some(Wall(before(now, self.engine.trap_window())));
                 }
                 changes
             }
         };
-        saving.waiting = memory.keep(changes, now).err();
+        saving.waiting = memory.keep(changes, now).err().map(|changes| *changes);
         saving.latest = now.boot;
         saving.next = match saving.waiting {
             Some(_) => Some(now.boot + GATHER),
-            None => self.engine.ledger().has_changed().then_some(now.boot),
+            None => has_changed(&self.engine).then_some(now.boot),
         };
     }
 
@@ -240,14 +261,21 @@ impl Daemon {
         if saves {
             self.engine.track_bans(&HashSet::new());
             self.engine.mark_bans();
+            self.engine.track_touches(true);
             if let Some(saving) = &mut self.saving {
                 // What was saved before the time of watching is void.
                 saving.anew_at = Some(Duration::ZERO);
             }
         } else {
             self.engine.untrack_bans();
+            self.engine.track_touches(false);
         }
     }
+}
+
+/// Whether there is something to be saved.
+fn has_changed(engine: &Engine) -> bool {
+    engine.ledger().has_changed() || engine.has_changed_touches()
 }
 
 /// The wall time that long before now.

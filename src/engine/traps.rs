@@ -4,12 +4,16 @@
 //! response holds for it all the same. Below the threshold the answer is milder: a web page can make its visitor's
 //! browser touch one trap.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::kept::Keeping;
+pub use self::kept::KeptTouches;
 use super::{Action, Engine, Settings};
 use crate::decide::{Evidence, Measure, Response};
 use crate::detect::class::Exemption;
@@ -69,6 +73,7 @@ pub(super) struct Traps {
     /// By the boot time of the latest touch.
     by_age: BTreeSet<(Duration, IpNet)>,
     evicted: u64,
+    keeping: Keeping,
 }
 
 /// One source's touches: an incident from the first on.
@@ -112,6 +117,7 @@ impl Traps {
     pub(super) fn end_any(&mut self, now: Stamp) -> Option<IncidentEnd> {
         let (_, net) = self.by_age.pop_first()?;
         let touched = self.touched.remove(&net)?;
+        self.keeping.mark(net);
         Some(IncidentEnd { time: now, incident: touched.record(net) })
     }
 
@@ -119,6 +125,7 @@ impl Traps {
     pub(super) fn forget(&mut self, net: IpNet) {
         self.touched.retain(|source, _| !net.contains(source));
         self.by_age.retain(|(_, source)| !net.contains(source));
+        self.keeping.forget(net);
     }
 
     pub(super) fn open(&self) -> usize {
@@ -174,7 +181,11 @@ impl Traps {
         let known = self.touched.contains_key(&net);
         let displaced = if known || self.touched.len() < MOST { None } else { self.end_any(at) };
         self.evicted += u64::from(displaced.is_some());
-        let touched = self.touched.entry(net).or_insert_with(|| Touched::new(net, at));
+        self.keeping.mark(net);
+        let touched = self.touched.entry(net).or_insert_with(|| match self.keeping.resume(net) {
+            Some((id, ports)) => Touched { id, ports, ..Touched::new(net, at) },
+            None => Touched::new(net, at),
+        });
         self.by_age.remove(&(touched.last.boot, net));
         self.by_age.insert((at.boot, net));
         touched.update(touch, at);

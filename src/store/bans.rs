@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rusqlite::{Row, Transaction, params};
 
+use super::touches::{self, Touches};
 use super::{Store, StoreError};
 use crate::decide::{MANUAL, Measure, Standing, State};
 use crate::event::IncidentId;
@@ -112,6 +113,10 @@ pub struct Changes {
     pub repetitions: Vec<Repetition>,
     /// Repetitions older than this are forgotten.
     pub forgotten: Option<Wall>,
+    /// Touches of traps, in place of earlier ones of the same sources.
+    pub touches: Vec<Touches>,
+    /// Touches older than this are forgotten.
+    pub untouched: Option<Wall>,
 }
 
 /// What was read.
@@ -121,6 +126,8 @@ pub struct Kept {
     pub bans: Vec<(Ban, bool)>,
     /// Repetitions.
     pub repetitions: Vec<Repetition>,
+    /// Touches of traps.
+    pub touches: Vec<Touches>,
     /// How many rows made no sense.
     pub unreadable: usize,
 }
@@ -220,6 +227,13 @@ impl Store {
                 None => kept.unreadable += 1,
             }
         }
+        let (touches, unreadable) = match self.touches() {
+            // Bans are what a newer version's file is read for.
+            Err(_) if self.foreign => Default::default(),
+            touches => touches?,
+        };
+        kept.touches = touches;
+        kept.unreadable += unreadable;
         Ok(kept)
     }
 
@@ -244,6 +258,7 @@ impl Store {
 fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), StoreError> {
     if changes.anew {
         transaction.execute("DELETE FROM ban", [])?;
+        transaction.execute("DELETE FROM touch", [])?;
     }
     let mut delete = transaction.prepare("DELETE FROM ban WHERE target = ?1")?;
     for target in &changes.over {
@@ -271,6 +286,10 @@ fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), StoreEr
     for repetition in &changes.repetitions {
         let Repetition { target, validated, times, last } = repetition;
         insert.execute(params![target.to_string(), validated, times, last.0])?;
+    }
+    touches::write(transaction, &changes.touches)?;
+    if let Some(untouched) = changes.untouched {
+        transaction.execute("DELETE FROM touch WHERE last_us < ?1", [untouched.0])?;
     }
     if let Some(forgotten) = changes.forgotten {
         transaction.execute("DELETE FROM repetition WHERE last_us < ?1", [forgotten.0])?;

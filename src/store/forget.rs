@@ -73,9 +73,13 @@ fn delete(transaction: &Transaction<'_>, net: IpNet) -> Result<Forgotten, StoreE
     let incidents = counted(transaction.execute(&within("incident"), params![low, high])?);
     let bans = counted(transaction.execute(&within("deed"), params![low, high])?);
     delete_packets(transaction, net)?;
-    for (table, column) in
-        [("sighting", "saddr"), ("sighting", "key"), ("ban", "target"), ("repetition", "target")]
-    {
+    for (table, column) in [
+        ("sighting", "saddr"),
+        ("sighting", "key"),
+        ("ban", "target"),
+        ("repetition", "target"),
+        ("touch", "source"),
+    ] {
         let named: Vec<String> = transaction
             .prepare(&format!("SELECT DISTINCT {column} FROM {table}"))?
             .query_map([], |row| row.get(0))?

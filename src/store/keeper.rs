@@ -82,12 +82,12 @@ impl Keeper {
     ///
     /// # Errors
     /// The changes.
-    pub fn keep(&self, changes: Changes, at: Stamp) -> Result<(), Changes> {
+    pub fn keep(&self, changes: Changes, at: Stamp) -> Result<(), Box<Changes>> {
         match self.jobs.try_send(Job::Bans { at: at.into(), changes }) {
             Err(
                 TrySendError::Full(Job::Bans { changes, .. })
                 | TrySendError::Disconnected(Job::Bans { changes, .. }),
-            ) => Err(changes),
+            ) => Err(Box::new(changes)),
             _ => Ok(()),
         }
     }

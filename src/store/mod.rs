@@ -14,6 +14,7 @@ pub mod reader;
 mod sightings;
 #[cfg(test)]
 mod tests;
+pub mod touches;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -34,7 +35,7 @@ pub const FILE: &str = "state.db";
 
 /// What leads from each version of the schema (`user_version`) to the next, from an empty file on. Never change one that
 /// was released: add another.
-const UPGRADES: &[&str] = &[sightings::TABLE, bans::TABLES, history::TABLES];
+const UPGRADES: &[&str] = &[sightings::TABLE, bans::TABLES, history::TABLES, touches::TABLE];
 
 /// Another program may look into the file (`sqlite3`); a write waits so long for it.
 const BUSY: Duration = Duration::from_secs(2);
