@@ -271,13 +271,13 @@ fn a_log_that_may_not_be_read_stops_the_start_and_says_how_to_mend_it() {
     let pair = Pair::new();
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("access.log");
-    let refusal = |command: Command| {
+    let refusal = |user: u32, command: Command| {
         let setup = Setup::new(&format!("capture: [{{access-log: {}}}]", log.display()));
-        pair.home.sh(&format!("chmod 777 {}", setup.folder().display()));
+        pair.home.sh(&format!("chmod 755 {0}; chown {user} {0}", setup.folder().display()));
         Daemon::refuses_to_start(&pair.home, &setup, command)
     };
     fs::create_dir(&log).unwrap();
-    let answer = refusal(Command::new(NFBAN));
+    let answer = refusal(0, Command::new(NFBAN));
     assert_eq!(answer.exit, Some(1), "{answer:?}");
     assert!(answer.err.contains("is no regular file"), "{answer:?}");
     fs::remove_dir(&log).unwrap();
@@ -285,7 +285,7 @@ fn a_log_that_may_not_be_read_stops_the_start_and_says_how_to_mend_it() {
     pair.home.sh(&format!("chmod 640 {}; chmod 755 {}", log.display(), folder.path().display()));
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", NFBAN]);
-    let answer = refusal(command);
+    let answer = refusal(65534, command);
     assert_eq!(answer.exit, Some(77), "{answer:?}");
     assert!(answer.err.contains("SupplementaryGroups=adm"), "{answer:?}");
 }

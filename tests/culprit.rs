@@ -174,7 +174,7 @@ fn the_daemon_raises_an_alarm_that_names_host_and_process_and_bans_nobody() {
     let named =
         format!("outbound-scan from {HOME4}, this host: process python3 (pid {}, user root)", scan.pid());
     assert_eq!(alarms(), [named.as_str()]);
-    assert!(daemon.log().contains(&named), "{}", daemon.log());
+    daemon.says(&named);
 
     assert_eq!(daemon.rules(), ["outbound-scan"]);
     assert_eq!(daemon.bans(), Vec::<serde_json::Value>::new());

@@ -562,7 +562,7 @@ fn watching_and_a_dry_run_change_nothing_in_the_kernel() {
             "add element inet nfban ban4 { 198.51.100.7 comment \"manual\" }".to_owned(),
             format!("add element inet nfban restrict4 {{ {STRANGER} timeout 600s comment \"udp-scan\" }}"),
         ] {
-            assert!(daemon.log().contains(&format!("watching only; not done: {words}")), "{}", daemon.log());
+            daemon.says(&format!("watching only; not done: {words}"));
         }
         daemon.stop(Signal::TERM);
         assert_eq!(pair.home.sh("nft list ruleset | grep -v packets"), tables);
@@ -575,7 +575,7 @@ fn a_dry_run_refuses_what_enforcing_would() {
     let sets = "nftables: {table: inet firewall, sets: {ban4: bad4}}\n";
     home.sh("nft add table inet firewall");
     let daemon = Daemon::start_with(&home, Setup::new(sets), &["--dry-run"]);
-    assert!(daemon.log().contains("set bad4 does not exist"), "{}", daemon.log());
+    daemon.says("set bad4 does not exist");
     daemon.stop(Signal::TERM);
     home.sh(
         "nft add set inet firewall bad4 '{ type ipv4_addr; flags timeout; elements = { 198.51.100.1 } }'",

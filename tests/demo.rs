@@ -27,7 +27,7 @@ struct Demo {
 impl Demo {
     /// Starts `nfban demo` with `arguments` through the program and arguments `by`.
     fn start(by: &[&str], arguments: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o777)).tempdir().unwrap();
+        let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o1777)).tempdir().unwrap();
         // Where the sources are need not be a place that an ordinary user may look at.
         let program = folder.path().join("nfban");
         // A copy made by this process could still be open for writing in a child that another test has just forked.
@@ -35,7 +35,7 @@ impl Demo {
         assert!(copied.success());
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).unwrap();
-        fs::set_permissions(&temporary, Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&temporary, Permissions::from_mode(0o1777)).unwrap();
         let mut line: Vec<_> = by.iter().map(PathBuf::from).collect();
         line.extend([program, "demo".into()]);
         line.extend(arguments.iter().map(PathBuf::from));

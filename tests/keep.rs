@@ -251,7 +251,7 @@ fn more_changes_than_the_socket_holds_are_an_overrun_after_which_everything_is_l
     let mut after = before.clone();
     after[1].remove(0);
     wait_until("all is back but the one that was lifted", || table(&home) == after);
-    assert!(daemon.log().contains("looking at the whole table"), "{}", daemon.log());
+    daemon.says("looking at the whole table");
     assert_eq!(daemon.bans().len(), BANS.len() - 1);
     daemon.stop(Signal::TERM);
 }
@@ -337,7 +337,7 @@ fn what_was_lifted_while_nothing_ran_stays_lifted_and_what_was_flushed_comes_bac
         daemon.targets(),
         ["192.0.2.0/25", "2001:db8:9:1::/64", "2001:db8:9:2::/64", "203.0.113.1", "203.0.113.3"]
     );
-    assert!(daemon.log().contains("ban of 203.0.113.2 ended: it was lifted"), "{}", daemon.log());
+    daemon.says("ban of 203.0.113.2 ended: it was lifted");
     wait_until("it is saved", || saved(daemon.setup()) == daemon.targets());
     daemon.stop(Signal::TERM);
 }

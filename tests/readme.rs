@@ -84,8 +84,10 @@ fn shape(line: &str) -> String {
 /// The lines of a text. Left out is what an address counts for besides: whether it does depends on how many of its packets came
 /// before the ban.
 fn shapes(text: &str) -> Vec<String> {
-    let counted = ["", "Counted", "RULE COUNT THRESHOLD WITHIN", "tcp-port-scan N"];
-    text.lines().map(shape).filter(|line| !counted.contains(&line.as_str())).collect()
+    let counted =
+        ["Counted", "What counts now", "RULE COUNT", "RULE OF COUNT", "tcp-port-scan ", "distributed-"];
+    let is_counted = |line: &String| line.is_empty() || counted.iter().any(|begins| line.starts_with(begins));
+    text.lines().map(shape).filter(|line| !is_counted(line)).collect()
 }
 
 /// tcpdump at the interface of `home`, once it listens.

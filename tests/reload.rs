@@ -95,7 +95,7 @@ fn a_half_done_scan_counts_on_over_reloads_of_drop_ins_and_of_other_rules() {
     write("conf.d/traps.yaml", "trap: [28001]\n");
     let refused = daemon.ask("reload");
     assert_eq!(refused.exit, Some(78), "{refused:?}");
-    assert!(daemon.log().contains("conf.d/traps.yaml:1:7: `trap` is a mapping"), "{}", daemon.log());
+    daemon.says("conf.d/traps.yaml:1:7: `trap` is a mapping");
     assert_eq!(counted(&daemon), 7);
 
     probe(&pair, &daemon, 8..12);

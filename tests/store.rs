@@ -144,7 +144,7 @@ fn without_a_state_directory_it_says_what_to_do_and_runs() {
     let elsewhere = setup.folder().join("file");
     fs::write(&elsewhere, "").unwrap();
     let daemon = Daemon::start_in(&pair.home, setup, &elsewhere);
-    assert!(daemon.log().contains("StateDirectory=nfban"), "{}", daemon.log());
+    daemon.says("StateDirectory=nfban");
     probe(&pair, &daemon, 20_000..20_012);
     assert_eq!(daemon.rules(), ["udp-scan"]);
     daemon.stop(Signal::TERM);

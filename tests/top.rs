@@ -216,6 +216,21 @@ fn a_signal_ends_it_and_the_terminal_is_put_back() {
 }
 
 #[test]
+fn when_its_terminal_goes_it_ends() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "");
+    let terminal = Terminal::new(80, 24);
+    terminal.top(&daemon.setup().socket());
+    let shell = terminal.tmux(&["display-message", "-p", "#{pane_pid}"]);
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();
+    let top = PathBuf::from(format!("/proc/{}", children.trim()));
+    assert!(top.exists());
+    drop(terminal);
+    wait_until("it has ended", || !top.exists());
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
 fn no_colour_is_no_colour_and_a_selection_is_seen_all_the_same() {
     let pair = refusing();
     let daemon = Daemon::start(&pair.home, "");

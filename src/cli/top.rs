@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::asker::Asker;
@@ -75,6 +77,20 @@ fn signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Waits for a key, for so long at most. Whether the terminal has gone instead: crossterm would read its end again and again,
+/// and for ever.
+fn is_gone(limit: Duration) -> io::Result<bool> {
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&limit)) {
+        Ok(_) => Ok(fds.iter().any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR))),
+        // A signal, which the caller looks for.
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn watch(
     terminal: &mut DefaultTerminal,
     view: &mut View,
@@ -90,7 +106,12 @@ fn watch(
             view.take(told);
             true
         });
-        if !event::poll(TICK)? {
+        // Keys that were read together wait in crossterm, and a new size is told to it alone.
+        if is_gone(Duration::ZERO)? {
+            return Ok(());
+        }
+        if !event::poll(Duration::ZERO)? {
+            is_gone(TICK)?;
             continue;
         }
         changed = true;

@@ -296,7 +296,9 @@ mod tests {
     #[test]
     fn a_program_that_others_may_write_is_refused_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
-        let (program, config) = (folder.path().join("tell"), folder.path().join("nfban.yaml"));
+        let programs = folder.path().join("programs");
+        let (program, config) = (programs.join("tell"), folder.path().join("nfban.yaml"));
+        fs::create_dir(&programs).unwrap();
         fs::write(&program, "#!/bin/sh\n").unwrap();
         fs::write(&config, format!("hooks:\n  - {{on: ban, command: [{}]}}\n", program.display())).unwrap();
         let mode = |mode| fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
@@ -314,7 +316,7 @@ mod tests {
         // A folder in which others may replace it.
         fs::write(&program, "#!/bin/sh\n").unwrap();
         mode(0o755);
-        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        fs::set_permissions(&programs, PermissionsExt::from_mode(0o777)).unwrap();
         assert!(load().unwrap_err().to_string().contains("writable by others"));
     }
 }

@@ -182,6 +182,11 @@ impl Daemon {
         self.status()["packets"].as_u64().unwrap()
     }
 
+    /// Waits until it has said `words` in its log, which a thread of its own writes.
+    pub fn says(&self, words: &str) {
+        wait_until(&format!("the log says `{words}`"), || self.log().contains(words));
+    }
+
     /// The CPU time that its loop, which is its first thread, has taken.
     pub fn cpu_time(&self) -> Duration {
         let path = format!("/proc/{}/schedstat", self.child.id());
