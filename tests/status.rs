@@ -74,7 +74,8 @@ fn a_scan_shows_up_as_offender_with_its_ports_and_in_the_rates() {
         (&first["protocol"], &first["port"], &first["packets"]),
         (&"udp".into(), &7.into(), &3.into())
     );
-    assert_eq!(status["top_ports"].as_array().unwrap().len(), 10);
+    // As many as the rule needs, and what came before the ban of those after.
+    assert!((8..=10).contains(&status["top_ports"].as_array().unwrap().len()), "{status}");
     let capture = &status["captures"][0];
     let (rate, packets) = (capture["packets_per_s"].as_f64().unwrap(), capture["packets"].as_f64().unwrap());
     let uptime = status["uptime_s"].as_f64().unwrap();
