@@ -1,13 +1,13 @@
 //! `hooks`: programs and web addresses that are told of events.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::problem::{Place, Problems};
 use super::read::Report;
-use super::trust::Trust;
+use super::trust::{Exposed, Trust};
 use super::values::{self, Wrong};
 use super::yaml::{Node, Source};
 
@@ -212,26 +212,19 @@ fn check_program(hook: &Hook, report: &mut Report<'_>) {
         return report.warn(hook.place, &format!("the hook cannot be run: {shown} is not executable"), &hint);
     }
     let own = rustix::process::geteuid().as_raw();
-    for (at, folder) in path.ancestors().enumerate() {
-        let Ok(metadata) = fs::metadata(folder) else { continue };
-        if let Some(why) = others_may_write(&metadata, own, at > 0) {
-            let (folder, hint) = (folder.display(), "whoever may write it commands nfban's hooks");
-            let hint = format!("{hint}: run `chown root {folder}; chmod go-w {folder}`");
-            return report.error(hook.place, &format!("{folder} is {why}"), &hint);
-        }
+    for folder in path.ancestors() {
+        let exposed = fs::metadata(folder).ok().and_then(|metadata| Exposed::found(&metadata, own));
+        let Some(exposed) = exposed else { continue };
+        let why = match exposed {
+            Exposed::Owned(owner) => format!("owned by user {owner}, not by root"),
+            Exposed::Writable(mode) => format!("writable by others (mode {mode:04o})"),
+        };
+        let folder = folder.display();
+        let hint = format!(
+            "whoever may write it commands nfban's hooks: run `chown root {folder}; chmod go-w {folder}`"
+        );
+        return report.error(hook.place, &format!("{folder} is {why}"), &hint);
     }
-}
-
-/// Why somebody else than root and the daemon's own user could put something else there.
-fn others_may_write(metadata: &Metadata, own: u32, is_folder: bool) -> Option<String> {
-    const STICKY: u32 = 0o1000;
-    let (owner, mode) = (metadata.uid(), metadata.mode());
-    if owner != 0 && owner != own {
-        return Some(format!("owned by user {owner}, not by root"));
-    }
-    // In a folder such as /tmp nobody may replace what is not his.
-    let sticky = is_folder && mode & STICKY != 0;
-    (mode & 0o022 != 0 && !sticky).then(|| format!("writable by others (mode {:04o})", mode & 0o7777))
 }
 
 #[cfg(test)]

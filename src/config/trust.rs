@@ -88,11 +88,15 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 
 fn look(directory: &Path, own: u32, problems: &mut Problems) {
     if let Ok(found) = fs::symlink_metadata(directory) {
-        let owner = if is_unmapped_root(found.uid()) { 0 } else { found.uid() };
-        distrust_directory(directory, owner, found.mode(), own)
+        distrust_directory(directory, owner(&found), found.mode(), own)
             .into_iter()
             .for_each(|problem| problems.push(problem));
     }
+}
+
+/// Whose something is; root's, where it may be.
+fn owner(metadata: &fs::Metadata) -> u32 {
+    if is_unmapped_root(metadata.uid()) { 0 } else { metadata.uid() }
 }
 
 /// Whether a user id may be root's of the machine, seen from a user namespace that has no number for him: whoever is root
@@ -109,35 +113,55 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Files of a directory with this bit are renamed and removed by their owners alone (inode(7)): /tmp.
 const STICKY: u32 = 0o1000;
 
+/// How others than root and the daemon's own user could put something else in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exposed {
+    /// This user owns it.
+    Owned(u32),
+    /// Its mode lets others write.
+    Writable(u32),
+}
+
+impl Exposed {
+    /// Of a file or directory that is there, for a process of the user `own`.
+    pub(super) fn found(metadata: &fs::Metadata, own: u32) -> Option<Self> {
+        Self::of(owner(metadata), metadata.mode(), own, metadata.is_dir())
+    }
+
+    const fn of(owner: u32, mode: u32, own: u32, is_directory: bool) -> Option<Self> {
+        if owner != 0 && owner != own {
+            return Some(Self::Owned(owner));
+        }
+        let sticky = is_directory && mode & STICKY != 0;
+        if mode & WRITABLE_BY_OTHERS != 0 && !sticky { Some(Self::Writable(mode & 0o7777)) } else { None }
+    }
+}
+
 /// Why a file of this owner and mode is not to be trusted.
 fn distrust(file: &str, owner: u32, mode: u32, own: u32) -> Option<Problem> {
-    if owner != 0 && owner != own {
-        return Some(stranger(Path::new(file), owner, "it"));
-    }
-    if mode & WRITABLE_BY_OTHERS != 0 {
-        let message = format!(
-            "writable by users other than root (mode {:04o}): whoever may write it commands the firewall",
-            mode & 0o7777
-        );
-        return Some(Problem::of_file(file, message, format!("run `chmod go-w {file}`")));
-    }
-    None
+    Some(match Exposed::of(owner, mode, own, false)? {
+        Exposed::Owned(owner) => stranger(Path::new(file), owner, "it"),
+        Exposed::Writable(mode) => {
+            let message = format!(
+                "writable by users other than root (mode {mode:04o}): whoever may write it commands the firewall"
+            );
+            Problem::of_file(file, message, format!("run `chmod go-w {file}`"))
+        }
+    })
 }
 
 /// Why files in a directory of this owner and mode are not to be trusted.
 fn distrust_directory(directory: &Path, owner: u32, mode: u32, own: u32) -> Option<Problem> {
-    if owner != 0 && owner != own {
-        return Some(stranger(directory, owner, "in this directory"));
-    }
-    if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
-        let name = directory.display();
-        let message = format!(
-            "a directory that users other than root may write in (mode {:04o}): they can replace what is read from there",
-            mode & 0o7777
-        );
-        return Some(Problem::of_file(name.to_string(), message, format!("run `chmod go-w {name}`")));
-    }
-    None
+    Some(match Exposed::of(owner, mode, own, true)? {
+        Exposed::Owned(owner) => stranger(directory, owner, "in this directory"),
+        Exposed::Writable(mode) => {
+            let name = directory.display();
+            let message = format!(
+                "a directory that users other than root may write in (mode {mode:04o}): they can replace what is read from there"
+            );
+            Problem::of_file(name.to_string(), message, format!("run `chmod go-w {name}`"))
+        }
+    })
 }
 
 fn stranger(path: &Path, owner: u32, what: &str) -> Problem {
