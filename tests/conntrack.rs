@@ -13,6 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use rustix::net::{AddressFamily, SocketType};
+use rustix::process::Signal;
 use support::daemon::Daemon;
 use support::{HOME4, HOME6, Namespace, Pair, wait_until};
 
@@ -142,7 +143,7 @@ fn what_was_opened_while_the_kernel_had_lost_a_ban_ends_when_the_ban_is_back() {
     let daemon = Daemon::start(home, "mode: enforce");
     home.sh(TRACKING);
     assert_eq!(daemon.ask(&format!("ban {BAD} --for 1h")).exit, Some(0));
-    let setup = daemon.kill();
+    let setup = daemon.stop(Signal::TERM);
     home.sh("nft delete table inet nfban");
     let mut connections = [BAD, GOOD].map(|from| Connection::open(peer, from, home, HOME4));
     connections.iter_mut().for_each(Connection::goes_on);
