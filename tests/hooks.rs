@@ -23,21 +23,6 @@ use support::{HOME4, Pair, wait_until};
 
 const STRANGER: &str = "203.0.113.7";
 
-const FIREWALL: &str = "nft -f - <<'RULES'
-table inet firewall {
-    chain input {
-        type filter hook input priority 0;
-        udp dport < 30000 log prefix \"nfban:refused\" group 100 drop
-    }
-}
-RULES";
-
-fn refusing() -> Pair {
-    let pair = Pair::new();
-    pair.home.sh(FIREWALL);
-    pair
-}
-
 /// Twenty ports of home, from one of the peer's addresses.
 fn scan(pair: &Pair, from: &str) {
     pair.peer_has(from);
@@ -84,7 +69,7 @@ const NOTE: &str = "env > \"$1.env\"; grep Cap /proc/self/status > \"$1.caps\"; 
 
 #[test]
 fn a_hook_is_told_on_its_standard_input_and_inherits_next_to_nothing() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     let (note, noted) = (program(setup.folder(), "note", NOTE), setup.folder().join("noted"));
     setup.configure(&format!(
@@ -132,7 +117,7 @@ fn a_hook_is_told_on_its_standard_input_and_inherits_next_to_nothing() {
 
 #[test]
 fn as_the_service_runs_a_hook_cannot_change_the_firewall() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     const NOBODY: u32 = 65534;
     chown(setup.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -160,7 +145,7 @@ fn as_the_service_runs_a_hook_cannot_change_the_firewall() {
 
 #[test]
 fn one_that_hangs_is_killed_with_all_it_started_and_nobody_waits_for_it() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     let folder = setup.folder().to_owned();
     let hang = program(&folder, "hang", "sleep 1000 & echo $! > \"$1\"; trap '' TERM; sleep 1000");
@@ -193,7 +178,7 @@ fn one_that_hangs_is_killed_with_all_it_started_and_nobody_waits_for_it() {
 
 #[test]
 fn what_a_failing_one_says_is_told_harmlessly_and_what_a_forking_one_leaves_is_killed() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     let folder = setup.folder().to_owned();
     let lines = "sleep 1000 & echo $! > \"$1\"; printf 'no \\033[2J way\\nsecond line' >&2; yes | head -c 1000000 >&2; exit 3";
@@ -219,7 +204,7 @@ fn what_a_failing_one_says_is_told_harmlessly_and_what_a_forking_one_leaves_is_k
 
 #[test]
 fn a_webhook_gets_the_event_by_post_and_its_refusal_is_a_failure() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let server = pair.home.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let url = format!("http://user:secret@{}/hook?token=x", server.local_addr().unwrap());
     let config = format!("hooks: [{{on: ban, webhook: \"{url}\"}}]\n");
@@ -257,7 +242,7 @@ fn a_webhook_gets_the_event_by_post_and_its_refusal_is_a_failure() {
 
 #[test]
 fn while_watching_hooks_are_told_of_incidents_and_not_of_bans_and_a_dry_run_tells_none() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     let (note, noted) = (program(setup.folder(), "note", "cat >> \"$1\""), setup.folder().join("noted"));
     let hooks =

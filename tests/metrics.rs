@@ -23,21 +23,6 @@ use serde_json::Value;
 use support::daemon::{Daemon, NFBAN, Setup};
 use support::{HOME4, Pair, wait_until};
 
-const FIREWALL: &str = "nft -f - <<'RULES'
-table inet firewall {
-    chain input {
-        type filter hook input priority 0;
-        udp dport < 30000 log prefix \"nfban:refused\" group 100 drop
-    }
-}
-RULES";
-
-fn refusing() -> Pair {
-    let pair = Pair::new();
-    pair.home.sh(FIREWALL);
-    pair
-}
-
 fn scan(pair: &Pair, from: &str) {
     pair.peer_has(from);
     pair.peer.enter(|| {
@@ -88,7 +73,7 @@ fn parse(page: &str) -> usize {
 
 #[test]
 fn a_scan_shows_in_the_metrics_within_moments_and_prometheus_own_parser_reads_them() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let setup = Setup::new("");
     let socket = setup.folder().join("metrics.sock");
     setup.configure(&format!("metrics: {{listen: {}}}\n", socket.display()));
@@ -121,7 +106,7 @@ fn a_scan_shows_in_the_metrics_within_moments_and_prometheus_own_parser_reads_th
 
 #[test]
 fn on_loopback_one_page_is_there_and_slow_or_strange_clients_do_no_harm() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let daemon = Daemon::start(&pair.home, "metrics: {listen: '127.0.0.1:9876'}\n");
     let connect = || pair.home.enter(|| TcpStream::connect("127.0.0.1:9876").unwrap());
     for (request, status) in [
@@ -183,7 +168,7 @@ fn the_dashboard_asks_for_metrics_that_there_are() {
 
 #[test]
 fn signals_of_log_rotation_end_nothing_and_lose_nothing() {
-    let pair = refusing();
+    let pair = Pair::refusing();
     let daemon = Daemon::start(&pair.home, "");
     scan(&pair, "203.0.113.7");
     wait_until("it is banned", || daemon.targets() == ["203.0.113.7"]);

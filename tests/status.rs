@@ -19,16 +19,8 @@ const STRANGER: &str = "203.0.113.7";
 
 /// A pair whose home refuses and logs datagrams, and a stranger at the peer's end.
 fn refusing() -> Pair {
-    let pair = Pair::new();
+    let pair = Pair::refusing();
     pair.peer_has(STRANGER);
-    pair.home.sh("nft -f - <<'RULES'
-table inet firewall {
-    chain input {
-        type filter hook input priority 0;
-        udp dport < 30000 log prefix \"nfban:refused\" group 100 drop
-    }
-}
-RULES");
     pair
 }
 

@@ -113,16 +113,8 @@ impl Drop for Terminal {
 }
 
 fn refusing() -> Pair {
-    let pair = Pair::new();
+    let pair = Pair::refusing();
     pair.peer_has(STRANGER);
-    pair.home.sh("nft -f - <<'RULES'
-table inet firewall {
-    chain input {
-        type filter hook input priority 0;
-        udp dport < 30000 log prefix \"nfban:refused\" group 100 drop
-    }
-}
-RULES");
     pair
 }
 

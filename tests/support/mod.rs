@@ -124,6 +124,20 @@ impl Pair {
         pair
     }
 
+    /// The same with a firewall at home that refuses UDP ports below 30000, and logs to group 100 what it refuses.
+    pub fn refusing() -> Self {
+        let pair = Self::new();
+        pair.home.sh("nft -f - <<'RULES'
+table inet firewall {
+    chain input {
+        type filter hook input priority 0;
+        udp dport < 30000 log prefix \"nfban:refused\" group 100 drop
+    }
+}
+RULES");
+        pair
+    }
+
     /// Gives the peer one more address to send from, on its loopback interface.
     pub fn peer_has(&self, address: &str) {
         let nodad = if address.contains(':') { "nodad" } else { "" };
