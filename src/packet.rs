@@ -314,3 +314,11 @@ pub struct Observation<'a> {
     /// What is wrong with it as a fragment; `None` unless the verdict is [`Verdict::Fragment`].
     pub fault: Option<Fault>,
 }
+
+/// Addresses as one number, IPv4 ones mapped (RFC 4291 section 2.5.5.2): cheap to hash and to compare.
+pub(crate) fn as_number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => 0xffff_0000_0000 | u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::rule::Key;
 use crate::address::AddressSet;
-use crate::packet::{Observation, Packet, Verdict};
+use crate::packet::{Observation, Packet, Verdict, as_number};
 
 /// A source, or a prefix of sources, as three numbers: cheap to make, to hash and to compare.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,14 +166,6 @@ fn truncated(address: IpAddr, length: u8) -> IpAddr {
 fn name_of(what: &impl std::hash::Hash) -> u64 {
     use std::hash::BuildHasher;
     FixedState::with_seed(0).hash_one(what) >> 8 | 1
-}
-
-/// Addresses as one number, IPv4 ones mapped (RFC 4291 section 2.5.5.2): cheap to hash.
-pub(super) fn as_number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => 0xffff_0000_0000 | u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    }
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ use super::key::SourceKey;
 use super::probe::{Probe, Sighting, nanoseconds};
 use super::rule::Key;
 use super::ruleset::{Compiled, Counting, Ruleset, SOURCE_KEY};
-use super::select::Mask;
 use super::shape::{Shape, ShapeId};
 use super::source::Context;
 use super::tool::Marks;
 use crate::filter::Class;
+use crate::filter::mask::Mask;
 use crate::packet::Verdict;
 use crate::time::Stamp;
 

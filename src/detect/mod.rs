@@ -46,7 +46,7 @@ use self::population::Population;
 use self::probe::{Arrival, Interfaces, nanoseconds};
 use self::rule::Key;
 use self::ruleset::{Compiled, MAX_KEYS, SOURCE_KEY};
-use self::select::{Mask, Names};
+use self::select::Names;
 use self::shape::{ShapeId, Shapes};
 use self::source::{Context, Counted, Tally};
 use self::table::Place;
@@ -54,6 +54,7 @@ use crate::decide::{Evidence, Response};
 use crate::event::firing::{Answer, Firing};
 use crate::event::{Incident, IncidentEnd, IncidentId};
 use crate::filter::Class;
+use crate::filter::mask::Mask;
 use crate::packet::{Observation, Tcp, TcpFlags, Transport, Verdict};
 use crate::time::Stamp;
 

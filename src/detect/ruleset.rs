@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::rule::{Count, Fields, Key, Rule, Weights};
-use super::select::{Mask, Selector};
+use super::select::Selector;
 use crate::decide::Response;
 use crate::filter::Class;
+use crate::filter::mask::Mask;
 use crate::packet::Verdict;
 
 /// How many rules there may be.
-pub const MAX_RULES: usize = 256;
+pub const MAX_RULES: usize = Mask::CAPACITY;
 /// How many different ways to key (`per`) they may use together.
 pub(super) const MAX_KEYS: usize = 8;
 /// The place of [`Key::Source`] in [`Ruleset::keys`].

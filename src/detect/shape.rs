@@ -7,8 +7,9 @@ use foldhash::HashMap;
 
 use super::rule::{Fields, Key};
 use super::ruleset::{Counting, MAX_KEYS, Ruleset};
-use super::select::{Mask, Signature};
+use super::select::Signature;
 use crate::filter::Class;
+use crate::filter::mask::Mask;
 
 /// The number of a shape.
 pub(super) type ShapeId = u16;

@@ -18,19 +18,19 @@ use smallvec::SmallVec;
 pub(super) use self::evidence::Tally;
 pub(super) use self::newcomer::Newcomer;
 use super::incident::{Open, earlier};
-use super::key::{SourceKey, as_number};
+use super::key::SourceKey;
 use super::memory::Remembered;
 use super::probe::{Arrival, Ends, Interfaces, Probe, Sighting, nanoseconds};
 use super::rate::{Rates, Totals};
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Ruleset};
-use super::select::Mask;
 use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
 use super::tool::Marks;
 use super::{Seen, SeenCount};
-use crate::packet::Verdict;
+use crate::filter::mask::Mask;
 use crate::packet::protocol::has_ports;
+use crate::packet::{Verdict, as_number};
 use crate::time::Stamp;
 
 /// With so many sightings those that no rule needs any more are looked for.

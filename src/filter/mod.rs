@@ -1,6 +1,8 @@
 //! Which packets are meant, in the words of nftables: shared by rules (`match`) and configuration (`ignore`).
 
 mod filters;
+pub(crate) mod mask;
+pub(crate) mod part;
 mod read;
 #[cfg(test)]
 pub(crate) mod tests;
