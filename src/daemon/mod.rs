@@ -13,6 +13,7 @@ mod history;
 mod keeping;
 mod latest;
 mod listing;
+mod loaded;
 mod memory;
 mod metrics;
 mod offenders;
@@ -26,14 +27,13 @@ mod surroundings;
 pub mod switch;
 mod texts;
 mod trap;
+mod wait;
 mod watchdog;
 mod why;
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use self::backend::Backend;
@@ -42,6 +42,7 @@ use self::history::History;
 use self::keeping::Keeping;
 use self::latest::Latest;
 use self::listing::Listings;
+use self::loaded::Loaded;
 use self::memory::Memory;
 use self::metrics::Metrics;
 use self::offenders::Offenders;
@@ -51,14 +52,12 @@ use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
 use self::watchdog::Watchdog;
-use crate::config::rules::Rules;
-use crate::config::{Config, Control, Mode, Problem, Problems, Trust};
+use crate::config::{Control, Mode, Problems};
 use crate::control::archive::Archive;
 use crate::control::inbox::Inbox;
 use crate::control::listener::{BindError, Listener};
 use crate::control::protocol::Off;
 use crate::control::server::{Limits, Server};
-use crate::detect::rule::Rule;
 use crate::detect::{Capacity, Seed};
 use crate::engine::{Action, Engine};
 use crate::host::{HostFacts, Watch};
@@ -68,7 +67,6 @@ use crate::report::screen::Screen;
 use crate::setup;
 use crate::store::bans::Kept;
 use crate::time::Stamp;
-use crate::web;
 
 /// How `nfban run` was asked for.
 #[derive(Debug, Clone)]
@@ -126,64 +124,6 @@ const RESOLVERS_EVERY: Duration = Duration::from_secs(30);
 /// How often, at most, it is looked up what listens here, while packets come for which that matters.
 const LISTENERS_EVERY: Duration = Duration::from_secs(1);
 
-/// A configuration with its rules, as it was read.
-#[derive(Debug, Clone, PartialEq)]
-struct Loaded {
-    config: Config,
-    /// The mode that was asked for; `config.mode` is the one in force, and another while nfban is switched off.
-    asked: Mode,
-    rules: Vec<Rule>,
-    /// Those about web requests.
-    web: web::probe::Rules,
-}
-
-fn load(options: &Options) -> Result<Loaded, Problems> {
-    let trust = Trust::OwnOrRoots;
-    let (mut config, warnings) = Config::load_from(&options.config, trust)?;
-    let read =
-        crate::config::rules::load_from(crate::config::rules::SHIPPED, &config.rules.directory, trust)?;
-    let odd = crate::config::odd_rules(&config, &read);
-    let Rules { packets: rules, web, .. } = read;
-    for warning in warnings.into_iter().chain(odd) {
-        warn!("{}", in_a_line(&warning));
-    }
-    if options.dry_run {
-        config.mode = Mode::Watch;
-    }
-    config.log.format = options.log_format.unwrap_or(config.log.format);
-    if options.dry_run && !config.hooks.is_empty() {
-        // What they do is not ours to rehearse.
-        warn!("a dry run tells no hooks");
-        config.hooks.clear();
-    }
-    as_instance(&mut config, options);
-    Ok(Loaded { asked: config.mode, config, rules, web })
-}
-
-/// An instance has a table and a socket of its own, whatever the configuration says.
-fn as_instance(config: &mut Config, options: &Options) {
-    if let Some(instance) = &options.instance {
-        if config.nftables.sets.is_none() {
-            config.nftables.table.name = instance.table();
-        }
-        config.control.socket = instance.socket();
-    }
-}
-
-/// A problem as a line of the log: where, what, and what to do. The file's own line is for people who look at it.
-fn in_a_line(problem: &Problem) -> String {
-    let place = problem.place.map_or_else(String::new, |place| format!(":{}:{}", place.line, place.column));
-    let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-    format!("{}{place}: {}{hint}", problem.file, problem.message)
-}
-
-impl Loaded {
-    /// How many rules there are.
-    fn count(&self) -> usize {
-        self.rules.len() + self.web.rule.iter().count()
-    }
-}
-
 /// The daemon's whole state.
 struct Daemon {
     options: Options,
@@ -233,8 +173,8 @@ pub fn run(options: Options, screen: Screen) -> Result<(), StartError> {
     // Before any thread exists, so that none of them is chosen for a signal's default action.
     let signals = Signals::install().map_err(|error| StartError::needs("catch signals", error))?;
     let log = Log::new();
-    let loaded =
-        load(&options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    let loaded = Loaded::read(&options)
+        .map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
     // Until it is dropped, which is the last that is done here.
     let _writing = log
         .begin(loaded.config.log.format, screen)
@@ -275,8 +215,8 @@ pub fn run(options: Options, screen: Screen) -> Result<(), StartError> {
 /// # Errors
 /// Where the configuration is bad, a daemon runs that would put it back, or the kernel refuses.
 pub fn flush(options: &Options) -> Result<(), StartError> {
-    let loaded =
-        load(options).map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
+    let loaded = Loaded::read(options)
+        .map_err(|problems| StartError::Configuration(options.config.clone(), problems))?;
     let socket = &loaded.config.control.socket;
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
         let what = "empty the kernel";
@@ -446,63 +386,6 @@ impl Daemon {
         }
     }
 
-    /// Waits for packets, signals, requests or the next deadline.
-    fn wait(&mut self, signals: &Signals, until: Option<Duration>) -> Woken {
-        let now = clock::now().boot;
-        let save_at = self.memory.as_ref().map(Memory::next_deadline);
-        let look_at = self.captures.texts().next_deadline();
-        let bans_at = self.saving.as_ref().and_then(Saving::next_deadline);
-        let add_at = self.history.as_ref().map(History::next_deadline);
-        let own = [
-            self.keeping.next_deadline(),
-            bans_at,
-            add_at,
-            save_at,
-            look_at,
-            self.engine.next_deadline(),
-            self.listings.next_deadline(),
-            self.metrics.next_deadline(),
-        ];
-        let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at), until]).flatten().min();
-        let timeout = due.map(|at| at.saturating_sub(now));
-        let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
-        let (capture, table) = (self.captures.as_fd(), self.keeping.as_fd());
-        let mut fds = vec![
-            PollFd::new(signals, PollFlags::IN),
-            PollFd::new(&self.inbox, PollFlags::IN),
-            PollFd::new(&self.watch, PollFlags::IN),
-            PollFd::new(&self.searches, PollFlags::IN),
-            PollFd::new(&self.listings, PollFlags::IN),
-        ];
-        let texts: Vec<_> = self.captures.texts().descriptors().collect();
-        let texts_at = fds.len();
-        fds.extend(texts.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let traps = self.traps.as_fd();
-        let captured_at = fds.len();
-        fds.extend(capture.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let trapped_at = fds.len();
-        fds.extend(traps.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let table_at = fds.len();
-        fds.extend(table.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let (queues, queues_at) = (self.captures.queues_fd(), fds.len());
-        fds.extend(queues.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => error!("poll: {error}"),
-        }
-        let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        let is_due = look_at.is_some_and(|at| at <= clock::now().boot);
-        let any = |places: Range<usize>| places.into_iter().any(ready);
-        Woken {
-            host: ready(2),
-            text: is_due || any(texts_at..captured_at),
-            packets: any(captured_at..trapped_at),
-            traps: any(trapped_at..table_at),
-            table: any(table_at..queues_at),
-            queued: ready(queues_at),
-        }
-    }
-
     fn take_packets(&mut self) {
         // Where more wait than one round takes, poll returns at once: requests and signals get their turn under flood.
         let received = self.captures.receive(&mut self.engine, &mut self.actions);
@@ -592,15 +475,4 @@ impl Daemon {
             self.table_was_gone();
         }
     }
-}
-
-/// What poll found.
-#[derive(Debug, Clone, Copy)]
-struct Woken {
-    host: bool,
-    text: bool,
-    packets: bool,
-    traps: bool,
-    table: bool,
-    queued: bool,
 }

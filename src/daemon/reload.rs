@@ -3,7 +3,8 @@
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use super::{Daemon, Loaded, clock, in_a_line, load, notify};
+use super::loaded::{Loaded, in_a_line};
+use super::{Daemon, clock, notify};
 use crate::detect::Capacity;
 use crate::setup;
 
@@ -20,7 +21,7 @@ impl Daemon {
     }
 
     fn take_configuration(&mut self) -> Result<(), String> {
-        let new = load(&self.options).map_err(|problems| {
+        let new = Loaded::read(&self.options).map_err(|problems| {
             for problem in problems.iter() {
                 warn!("{}", in_a_line(problem));
             }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::{Daemon, Loaded, Options, StartError, backend, clock, load, memory};
+use super::loaded::{Loaded, as_instance};
+use super::{Daemon, Options, StartError, backend, clock, memory};
 use crate::config::{Config, Mode, Problems};
 use crate::control::protocol::{Off, Refusal, Reply};
 use crate::store::bans::Kept;
@@ -205,13 +206,13 @@ impl Daemon {
 /// Where the daemon of these options answers. A configuration that cannot be read does not say: then where it usually does.
 #[must_use]
 pub fn socket(options: &Options) -> PathBuf {
-    load(options).map_or_else(|_| usual(options), |loaded| loaded.config).control.socket
+    Loaded::read(options).map_or_else(|_| usual(options), |loaded| loaded.config).control.socket
 }
 
 /// What is in force where the configuration cannot be read.
 fn usual(options: &Options) -> Config {
     let mut config = Config::default();
-    super::as_instance(&mut config, options);
+    as_instance(&mut config, options);
     config
 }
 
@@ -232,7 +233,7 @@ pub fn off(options: &Options, by: u32) -> Result<(), StartError> {
 /// # Errors
 /// The kernel's.
 pub fn empty(options: &Options) -> Result<Option<Problems>, StartError> {
-    let (config, problems) = match load(options) {
+    let (config, problems) = match Loaded::read(options) {
         Ok(loaded) => (loaded.config, None),
         Err(problems) => (usual(options), Some(problems)),
     };

@@ -439,7 +439,7 @@ proptest! {
 
     #[test]
     fn many_filters_match_what_one_of_them_matches(
-        filters in prop_oneof![prop::collection::vec(filter(), 0..5), prop::collection::vec(filter(), 60..140)],
+        filters in prop_oneof![prop::collection::vec(filter(), 0..5), prop::collection::vec(filter(), 240..280)],
         of in observation(),
         class in prop::option::of(class()),
     ) {
