@@ -21,7 +21,7 @@ use nfban::metrics::NAMES;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::daemon::{Daemon, NFBAN, Setup};
-use support::{HOME4, Pair, wait_until};
+use support::{HOME4, HOME6, Pair, wait_until};
 
 fn scan(pair: &Pair, from: &str) {
     pair.peer_has(from);
@@ -102,6 +102,114 @@ fn a_scan_shows_in_the_metrics_within_moments_and_prometheus_own_parser_reads_th
     wait_until("its end shows", || page().contains("nfban_bans_ended_total{reason=\"unban\"} 1\n"));
     daemon.stop(Signal::TERM);
     assert!(!socket.exists());
+}
+
+/// The value of a sample; none where there is no such sample.
+fn value(page: &str, sample: &str) -> Option<u64> {
+    let of = |line: &str| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok();
+    page.lines().find_map(of)
+}
+
+/// Sends `packets` datagrams of so many octets of payload, each after the other has left.
+fn send(pair: &Pair, from: &str, to: (&str, u16), packets: usize, payload: usize) {
+    pair.peer.enter(|| {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        (0..packets).for_each(|_| assert_eq!(socket.send_to(&vec![0; payload], to).unwrap(), payload));
+    });
+}
+
+#[test]
+fn what_bans_and_restrictions_drop_is_counted_for_good_whatever_becomes_of_elements_rules_and_table() {
+    let pair = Pair::refusing();
+    let setup = Setup::new("");
+    let listen = format!("metrics: {{listen: {}}}\n", setup.folder().join("metrics.sock").display());
+    let socket = setup.folder().join("metrics.sock");
+    setup.configure(&listen);
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    let page = || ask(UnixStream::connect(&socket).unwrap(), GET).1;
+    let dropped = |what: &str, action: &str, family: &str, set: &str| {
+        let labels = format!("{{action=\"{action}\",family=\"{family}\",set=\"{set}\"}}");
+        value(&page(), &format!("nfban_dropped_{what}_total{labels}"))
+    };
+    let ban4 = || (dropped("packets", "ban", "ipv4", "ban4"), dropped("bytes", "ban", "ipv4", "ban4"));
+    wait_until("the sets are there before anything is dropped", || ban4() == (Some(0), Some(0)));
+    pair.peer_has("203.0.113.7");
+    pair.peer_has("2001:db8:7::7");
+    for ban in ["203.0.113.7", "2001:db8:7::/64", "203.0.114.0/24"] {
+        assert_eq!(daemon.ask(&format!("ban {ban} --for 1h")).exit, Some(0));
+    }
+    // IPv4 and UDP headers are 28 octets, IPv6 and UDP 48.
+    send(&pair, "203.0.113.7", (HOME4, 9), 5, 72);
+    send(&pair, "2001:db8:7::7", (HOME6, 9), 3, 52);
+    wait_until("what is dropped shows", || ban4() == (Some(5), Some(500)));
+    let ban6 = || (dropped("packets", "ban", "ipv6", "ban6"), dropped("bytes", "ban", "ipv6", "ban6"));
+    wait_until("each set by itself", || ban6() == (Some(3), Some(300)));
+    assert_eq!(dropped("packets", "ban", "ipv4", "ban4_prefix"), Some(0));
+    scan(&pair, "203.0.113.8");
+    wait_until("it is restricted", || daemon.targets().contains(&"203.0.113.8".to_owned()));
+    let restrict4 = || dropped("packets", "restrict", "ipv4", "restrict4");
+    let before = restrict4().unwrap();
+    send(&pair, "203.0.113.8", (HOME4, 9), 2, 72);
+    wait_until("what is restricted shows", || restrict4() == Some(before + 2));
+
+    // An element takes its own counts with it.
+    assert_eq!(daemon.ask("unban 203.0.113.7").exit, Some(0));
+    assert_eq!(daemon.ask("ban 203.0.113.7 --for 1h").exit, Some(0));
+    send(&pair, "203.0.113.7", (HOME4, 9), 1, 72);
+    wait_until("it goes on from there", || ban4() == (Some(6), Some(600)));
+    // All rules are written again, with others for traps, and then as they were.
+    for traps in ["traps: [23]\n", ""] {
+        daemon.setup().configure(&format!("{listen}{traps}"));
+        assert_eq!(daemon.ask("reload").exit, Some(0));
+        assert_eq!(ban4(), (Some(6), Some(600)));
+    }
+    // The table is gone and made anew; switched off and on it is, too.
+    pair.home.sh("nft flush ruleset");
+    wait_until("the bans are back", || daemon.targets().contains(&"203.0.113.7".to_owned()));
+    send(&pair, "203.0.113.7", (HOME4, 9), 2, 72);
+    wait_until("what is dropped since is added", || ban4() == (Some(8), Some(800)));
+    send(&pair, "203.0.113.7", (HOME4, 9), 1, 72);
+    for switch in ["off", "on"] {
+        assert_eq!(daemon.ask(switch).exit, Some(0), "{}", daemon.log());
+    }
+    wait_until("the ban by hand is back", || daemon.targets().contains(&"203.0.113.7".to_owned()));
+    wait_until("nothing was lost", || ban4() == (Some(9), Some(900)));
+    assert!(parse(&page()) >= 20, "{}", page());
+    let of_status = daemon.status()["kernel"]["dropped"].clone();
+    let sum = 9 + 3 + before + 2;
+    assert_eq!(of_status["packets"].as_u64(), Some(sum), "{of_status}");
+    assert!(
+        daemon.ask("status").out.contains(&format!("; {sum} packets dropped")),
+        "{}",
+        daemon.ask("status").out
+    );
+
+    // A counter may begin anew with a daemon: what an earlier one dropped is not told as this one's.
+    let setup = daemon.stop(Signal::TERM);
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    wait_until("it begins anew", || ban4() == (Some(0), Some(0)));
+    send(&pair, "203.0.113.7", (HOME4, 9), 1, 72);
+    wait_until("and goes on", || ban4() == (Some(1), Some(100)));
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn of_sets_of_the_administrators_nothing_dropped_is_told_as_his_rules_say_what_is() {
+    let pair = Pair::new();
+    pair.home.sh(
+        "nft add table inet mine && nft 'add set inet mine bad { type ipv4_addr; flags timeout; counter; }'",
+    );
+    let setup = Setup::new("");
+    let socket = setup.folder().join("metrics.sock");
+    let sets = "nftables: {table: inet mine, sets: {ban4: bad}}\n";
+    setup.configure(&format!("metrics: {{listen: {}}}\n{sets}", socket.display()));
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    let page = || ask(UnixStream::connect(&socket).unwrap(), GET).1;
+    assert_eq!(daemon.ask("ban 203.0.113.7 --for 1h").exit, Some(0));
+    wait_until("the ban shows", || page().contains("nfban_bans{action=\"ban\"} 1\n"));
+    assert!(!page().contains("nfban_dropped"), "{}", page());
+    assert!(daemon.status()["kernel"]["dropped"].is_null());
+    daemon.stop(Signal::TERM);
 }
 
 #[test]

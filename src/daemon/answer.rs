@@ -54,6 +54,7 @@ impl Daemon {
         match request {
             Request::Status { address: None } => {
                 let redirected = self.backend.redirected();
+                self.drops.read(&mut self.backend);
                 let suspects = self.suspects();
                 let bans = |this: &Self| this.shown_bans(&suspects);
                 self.with_held(bans, |this, held| this.status(&suspects, held, redirected))
@@ -282,6 +283,7 @@ impl Daemon {
                 .map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
             reinstalled: self.reinstalled,
             connections_ended: self.backend.disconnected(),
+            dropped: self.drops.total(),
         }
     }
 

@@ -11,8 +11,8 @@ use crate::config::{Config, Conntrack, Mode};
 use crate::decide::{Measure, Place};
 use crate::enforce::conntrack::Disconnector;
 use crate::enforce::{
-    Change, DryRun, Enforcer, Given, Half, Held, InstallError, Kernel, Lister, Noticed, Outcome, Redirected,
-    Settings, Watch,
+    Change, Dropped, DryRun, Enforcer, Given, Half, Held, InstallError, Kernel, Lister, Noticed, Outcome,
+    Redirected, Settings, Watch,
 };
 use crate::host::HostFacts;
 use crate::setup;
@@ -270,6 +270,14 @@ impl Backend {
         match self {
             Self::Kernel(this) if this.kernel.trap().is_some() => this.kernel.redirected().ok(),
             _ => None,
+        }
+    }
+
+    /// What was dropped, by set; nothing where no table is ours, or the kernel does not tell.
+    pub(super) fn dropped(&mut self) -> Vec<Dropped> {
+        match self {
+            Self::Kernel(this) => this.kernel.dropped().unwrap_or_default(),
+            Self::DryRun(..) => Vec::new(),
         }
     }
 

@@ -95,11 +95,13 @@ impl Daemon {
         self.metrics.stale = now.boot < self.metrics.latest + EVERY;
         if !self.metrics.stale {
             self.metrics.latest = now.boot;
-            self.metrics.board.hang(self.picture());
+            let picture = self.picture();
+            self.metrics.board.hang(picture);
         }
     }
 
-    fn picture(&self) -> Picture {
+    fn picture(&mut self) -> Picture {
+        self.drops.read(&mut self.backend);
         let Tallies { incidents, bans_begun, bans_ended, alarms } = self.latest.tallies();
         let counts = self.engine.counts();
         let bans = |measure| {
@@ -123,6 +125,7 @@ impl Daemon {
             refused: counts.refused,
             reinstalled: self.reinstalled,
             connections_ended: self.backend.disconnected(),
+            dropped: self.drops.by_set().collect(),
             log: self.latest.log().fares(),
             hooks: self.latest.hooks(),
         }

@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod capture;
 mod clock;
+mod drops;
 mod forget;
 mod history;
 mod keeping;
@@ -38,6 +39,7 @@ use tracing::{error, info, warn};
 
 use self::backend::Backend;
 use self::capture::Captures;
+use self::drops::Drops;
 use self::history::History;
 use self::keeping::Keeping;
 use self::latest::Latest;
@@ -159,6 +161,7 @@ struct Daemon {
     refresh_from: Duration,
     started: Stamp,
     reinstalled: u64,
+    drops: Drops,
     latest: Latest,
     offenders: Offenders,
     rates: Rates,
@@ -312,6 +315,7 @@ impl Daemon {
             refresh_from: started.boot,
             started,
             reinstalled: 0,
+            drops: Drops::default(),
             latest,
             offenders: Offenders::default(),
             rates: Rates::new(started.boot),
@@ -421,6 +425,8 @@ impl Daemon {
             self.resolvers_at = now.boot + RESOLVERS_EVERY;
             self.refresh_resolvers();
             self.try_again();
+            // Whoever removes the table takes little with it that was not counted.
+            self.drops.read(&mut self.backend);
             let alarm = self.traps.alarm(self.backend.redirected());
             alarm.into_iter().for_each(|what| self.latest.alarm(what, self.loaded.config.mode));
         }

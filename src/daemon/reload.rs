@@ -55,6 +55,7 @@ impl Daemon {
         let counts_anew = new.rules != old.rules
             || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
         if rebuild_backend {
+            self.drops.read(&mut self.backend);
             if let Err(error) = self.backend.replace(&new.config, &self.host) {
                 if replace_captures
                     && let Err(error) = self.captures.replace(&old.config.capture, &new.config.capture)

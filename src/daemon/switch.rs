@@ -155,6 +155,7 @@ impl Daemon {
         let switch = Switch::of(&self.options);
         // Before the kernel: a crash in between leaves the next start to empty it.
         let written = switch.set(&off);
+        self.drops.read(&mut self.backend);
         if let Err(error) = self.backend.flush() {
             let _ = switch.clear(true);
             let why = format!("the kernel does not let go of the table: {error}; try `nft delete table`");

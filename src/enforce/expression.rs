@@ -5,10 +5,11 @@ use crate::netlink::Batch;
 
 /// What was counted of dropped packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
-    pub(super) packets: u64,
+pub struct Counts {
+    /// Packets.
+    pub packets: u64,
     /// In octets of the network layer.
-    pub(super) bytes: u64,
+    pub bytes: u64,
 }
 
 impl std::ops::AddAssign for Counts {

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::counted;
 use super::covered::Covered;
 use super::layout::{self, Chain, PROTECT4, PROTECT6, RESTRICT, SERVICES, Set, TRAPS};
 use super::message::{self, Key};
@@ -131,6 +132,8 @@ pub struct Kernel {
     pub(super) reinstalled: u64,
     /// Whether the kernel lets a table have an owner; so until it refuses.
     pub(super) ownable: bool,
+    /// Whether the table's rules have counted for us: what an earlier process had dropped is not told as ours.
+    pub(super) counting: bool,
     /// The places one of whose sets the latest set-up has made, or found made anew.
     pub(super) made: Vec<Place>,
 }
@@ -159,6 +162,7 @@ impl Kernel {
             covered: Covered::default(),
             reinstalled: 0,
             ownable: true,
+            counting: false,
             made: Vec::new(),
         })
     }
@@ -205,7 +209,7 @@ impl Kernel {
 
     fn make(&mut self) -> Result<(), InstallError> {
         let sets = layout::sets(self.settings.size, self.settings.conntrack);
-        let chains = self.chains();
+        let mut chains = self.chains();
         let flags = self.table_flags();
         let replaced = self.table_to_change()?.filter(|table| table.differs(flags));
         let mut found = self.found_sets()?;
@@ -222,8 +226,11 @@ impl Kernel {
         if replaced.is_some() {
             found.clear();
         }
-        let had_traps =
-            replaced.is_none() && self.counted_rules()?.iter().any(|(chain, _)| chain == TRAP.as_bytes());
+        let counted = self.counted_rules()?;
+        let had_traps = replaced.is_none() && counted.iter().any(|rule| rule.chain == TRAP.as_bytes());
+        if self.counting {
+            counted::carry_on(&mut chains, &counted);
+        }
         let mut transaction = Transaction::begin(&mut self.connection, 1 << 16);
         let table = &self.settings.table;
         if replaced.is_some() {
@@ -259,6 +266,7 @@ impl Kernel {
                 error: io::Error::from_raw_os_error(refusal.errno()),
             }
         })?;
+        self.counting = true;
         self.carry_over(carried);
         Ok(())
     }
@@ -586,7 +594,7 @@ impl Kernel {
     fn has_its_rules(&mut self) -> io::Result<bool> {
         let found = self.counted_rules()?;
         Ok(self.chains().iter().all(|chain| {
-            chain.rules.len() <= found.iter().filter(|(name, _)| name == chain.name.as_bytes()).count()
+            chain.rules.len() <= found.iter().filter(|rule| rule.chain == chain.name.as_bytes()).count()
         }))
     }
 }

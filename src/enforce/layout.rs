@@ -3,7 +3,7 @@
 //! Two chains hook into prerouting. `ban` stands before defragmentation and conntrack, `restrict` after both. What a
 //! restricted source sends to a published service is looked up in a set beside its own, `…_rate`, whose elements are
 //! rate limits; all else is looked up in its own set. A lookup runs the found element's expressions, so in this order
-//! each element's counter counts dropped packets and nothing else.
+//! each element's counter counts dropped packets and nothing else. The rule counts them as well: elements come and go.
 
 use std::net::IpAddr;
 
@@ -152,7 +152,8 @@ impl Place {
     fn drop_sources_of(self, set: &'static str) -> impl Iterator<Item = Expression> {
         let mask = (self.ipv6 && !self.prefix).then_some(Expression::Mask(&SLASH_64));
         let load = if self.ipv6 { IPV6_SOURCE } else { IPV4_SOURCE };
-        let verdict = [Expression::Lookup(set), Expression::Verdict(NF_DROP)];
+        let counter = Expression::Counter(Counts::default());
+        let verdict = [Expression::Lookup(set), counter, Expression::Verdict(NF_DROP)];
         [load].into_iter().chain(mask).chain(verdict)
     }
 

@@ -7,6 +7,7 @@ mod apply;
 mod arrange;
 mod asked;
 pub mod conntrack;
+mod counted;
 mod covered;
 mod dry_run;
 mod expression;
@@ -29,7 +30,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::apply::Half;
+pub use self::counted::Dropped;
 pub use self::dry_run::DryRun;
+pub use self::expression::Counts;
 pub use self::kernel::{InstallError, Kernel, Settings};
 pub use self::reading::Lister;
 pub use self::sets::Given;

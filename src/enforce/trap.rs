@@ -11,7 +11,6 @@ use std::ops::RangeInclusive;
 use super::expression::{Counts, Expression};
 use super::kernel::Kernel;
 use super::layout::{Chain, TRAPS, transport};
-use super::message;
 use super::uapi::*;
 use crate::packet::protocol::TCP;
 
@@ -134,10 +133,10 @@ impl Kernel {
     /// When the kernel cannot be asked.
     pub fn redirected(&mut self) -> io::Result<Redirected> {
         let mut counts = Redirected::default();
-        for (chain, counted) in self.counted_rules()? {
-            match chain.as_slice() {
-                chain if chain == TRAP.as_bytes() => counts.redirected += counted.packets,
-                chain if chain == ARRIVED.as_bytes() => counts.arrived += counted.packets,
+        for rule in self.counted_rules()? {
+            match rule.chain.as_slice() {
+                chain if chain == TRAP.as_bytes() => counts.redirected += rule.counts.packets,
+                chain if chain == ARRIVED.as_bytes() => counts.arrived += rule.counts.packets,
                 _ => {}
             }
         }
@@ -157,30 +156,5 @@ impl Kernel {
     pub fn set_trap(&mut self, trap: Option<Trap>) -> Result<(), super::InstallError> {
         self.settings.trap = trap;
         self.set_up()
-    }
-
-    /// The counters of all rules of the table, each with the name of its chain.
-    pub(super) fn counted_rules(&mut self) -> io::Result<Vec<(Vec<u8>, Counts)>> {
-        let table = &self.settings.table;
-        self.connection.dump(
-            NFT_MSG_GETRULE,
-            |m| m.text(NFTA_RULE_TABLE, table),
-            |m, list| {
-                if !m.attributes(4).any(|a| a.kind == NFTA_RULE_TABLE && a.text() == table.as_bytes()) {
-                    return;
-                }
-                let (mut chain, mut counts) = (None, Counts::default());
-                for attribute in m.attributes(4) {
-                    match attribute.kind {
-                        NFTA_RULE_CHAIN => chain = Some(attribute.text().to_vec()),
-                        NFTA_RULE_EXPRESSIONS => {
-                            attribute.nested().for_each(|each| message::read_counter(each, &mut counts));
-                        }
-                        _ => {}
-                    }
-                }
-                list.extend(chain.map(|chain| (chain, counts)));
-            },
-        )
     }
 }

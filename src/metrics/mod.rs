@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::render::{NAMES, render};
 pub use self::server::{Server, StartError};
 use crate::control::protocol::{BanCounts, Capture, Limit, Mode, Occupancy};
+use crate::enforce::Dropped;
 use crate::{hooks, log};
 
 /// Where metrics are asked for. Never an address that others can reach: they tell whom this host has trouble with.
@@ -50,6 +51,8 @@ pub struct Picture {
     pub refused: u64,
     pub reinstalled: u64,
     pub connections_ended: u64,
+    /// Nothing where no table is ours.
+    pub dropped: Vec<Dropped>,
     pub log: log::Fares,
     pub hooks: hooks::Fares,
 }

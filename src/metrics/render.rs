@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::Picture;
 use crate::control::protocol::{Capture, Mode};
+use crate::enforce::{Counts, Dropped};
 
 /// Every metric there can be: its name, its type and its help.
 pub const NAMES: &[(&str, &str, &str)] = &[
@@ -31,6 +32,12 @@ pub const NAMES: &[(&str, &str, &str)] = &[
     ("nfban_kernel_refused_total", "counter", "Changes of the sets that the kernel refused."),
     ("nfban_table_reinstalled_total", "counter", "How often the table was put back after others removed it."),
     ("nfban_connections_ended_total", "counter", "Conntrack entries of banned sources that were deleted."),
+    (
+        "nfban_dropped_packets_total",
+        "counter",
+        "Packets of banned and restricted sources that were dropped, by set.",
+    ),
+    ("nfban_dropped_bytes_total", "counter", "The same in bytes, as IP counts them."),
     ("nfban_log_lines_lost_total", "counter", "Lines of the daemon's log that nobody read in time."),
     ("nfban_hook_runs_total", "counter", "How often a hook was told of an event."),
     ("nfban_hook_failures_total", "counter", "How often a hook failed."),
@@ -90,6 +97,7 @@ pub fn render(picture: &Picture) -> String {
     page.one("nfban_kernel_refused_total", picture.refused);
     page.one("nfban_table_reinstalled_total", picture.reinstalled);
     page.one("nfban_connections_ended_total", picture.connections_ended);
+    dropped(picture, &mut page);
     page.one("nfban_log_lines_lost_total", picture.log.lost);
     page.one("nfban_hook_runs_total", picture.hooks.told);
     page.one("nfban_hook_failures_total", picture.hooks.failed);
@@ -146,6 +154,17 @@ fn tables(picture: &Picture, page: &mut Page) {
     page.metric("nfban_limit_evicted_total", limits().map(|(labels, limit)| (labels, limit.evicted)));
 }
 
+fn dropped(picture: &Picture, page: &mut Page) {
+    let each = |of: fn(Counts) -> u64| {
+        picture.dropped.iter().map(move |Dropped { set, place, counts }| {
+            let family = if place.ipv6 { "ipv6" } else { "ipv4" };
+            (vec![("action", place.measure.as_str()), ("family", family), ("set", *set)], of(*counts))
+        })
+    };
+    page.metric("nfban_dropped_packets_total", each(|counts| counts.packets));
+    page.metric("nfban_dropped_bytes_total", each(|counts| counts.bytes));
+}
+
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -154,6 +173,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::control::protocol::{Limit, Occupancy, Verdicts};
+    use crate::decide::{Measure, Place};
     use crate::packet::Verdict;
 
     /// A picture in which there is something of everything.
@@ -176,6 +196,9 @@ mod tests {
         picture.tables.insert("sources".into(), Occupancy { used: 1, capacity: 2, evicted: 0 });
         let limit = Limit { used: 1, capacity: 2, refused: 3, evicted: 4, reached: false };
         picture.limits.insert("bans".into(), limit);
+        let place = Place { measure: Measure::Restrict, ipv6: true, prefix: false };
+        let counts = Counts { packets: 3, bytes: 180 };
+        picture.dropped.push(Dropped { set: "restrict6", place, counts });
         picture
     }
 
@@ -202,6 +225,8 @@ mod tests {
             }
         }
         assert!(page.contains(r#"nfban_packets_total{capture="log:/var/log/\"odd\\name\n"} 12"#), "{page}");
+        let dropped = r#"nfban_dropped_bytes_total{action="restrict",family="ipv6",set="restrict6"} 180"#;
+        assert!(page.contains(dropped), "{page}");
         assert!(page.ends_with('\n'));
     }
 

@@ -243,6 +243,9 @@ fn bans_and_limits(status: &Status) -> Vec<String> {
     if let Some(limit) = status.limits.get("bans") {
         let _ = write!(first, "; {}", use_of("", limit).trim_start());
     }
+    if let Some(dropped) = status.kernel.dropped.filter(|dropped| dropped.packets > 0) {
+        let _ = write!(first, "; {} dropped", count(dropped.packets, "packet", "packets"));
+    }
     let others = status.limits.iter().filter(|(name, limit)| *name != "bans" && worth_a_line(limit));
     std::iter::once(first).chain(others.map(|(name, limit)| use_of(name, limit))).collect()
 }
@@ -476,7 +479,7 @@ pub(in crate::cli) mod tests {
     use super::super::super::bans::tests::row;
     use super::super::view::tests::incident;
     use super::*;
-    use crate::control::protocol::{BanCounts, Kernel};
+    use crate::control::protocol::{BanCounts, DroppedCounts, Kernel};
     use crate::packet::Verdict;
     use crate::report::golden::golden;
     use crate::report::rate::PerSecond;
@@ -580,6 +583,7 @@ pub(in crate::cli) mod tests {
                 last_error: Some("No space left on device".into()),
                 reinstalled: 2,
                 connections_ended: 5,
+                dropped: Some(DroppedCounts { packets: 48_211, bytes: 2_892_660 }),
             },
             alarms: vec![Alarm {
                 time: Wall(1_767_323_045_000_006 + 187_000_000_000),

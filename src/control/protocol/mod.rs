@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::address::{Address, Count, Decided, Exempt, Why};
 pub use self::status::{
-    BanCounts, Capture, Kernel, Limit, Occupancy, Off, Offender, Status, TopPort, Traps, Verdicts,
+    BanCounts, Capture, DroppedCounts, Kernel, Limit, Occupancy, Off, Offender, Status, TopPort, Traps,
+    Verdicts,
 };
 pub use crate::config::Mode;
 use crate::decide::Measure;

@@ -236,4 +236,17 @@ pub struct Kernel {
     pub reinstalled: u64,
     /// Conntrack entries of banned sources that were deleted since the start.
     pub connections_ended: u64,
+    /// What bans and restrictions have dropped since the start; none with sets of the administrator's, and where nothing was
+    /// ever enforced.
+    #[serde(default)]
+    pub dropped: Option<DroppedCounts>,
+}
+
+/// How much was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedCounts {
+    /// Packets.
+    pub packets: u64,
+    /// Octets, as IP counts them.
+    pub bytes: u64,
 }
