@@ -179,6 +179,19 @@ pub struct Icmp {
 }
 
 impl Packet {
+    /// Whether a SYN carries fewer options than any common stack's connect(), or an IPv4 one lacks DF: the style of
+    /// programs that make their own packets. A label, never guilt.
+    #[must_use]
+    pub fn is_raw(&self) -> bool {
+        let tcp_header = match self.transport {
+            Transport::Tcp(Tcp { header_length: Some(length), .. }) => u32::from(length),
+            // LOG text does not tell it; an honest SYN carries no data.
+            _ => self.length.saturating_sub(u32::from(self.header_length)),
+        };
+        let options = tcp_header.saturating_sub(20);
+        (self.saddr.is_ipv4() && !self.dont_fragment) || options < 8
+    }
+
     /// Source and destination port of a TCP or UDP packet.
     #[must_use]
     pub const fn ports(&self) -> Option<(u16, u16)> {

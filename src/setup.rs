@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::address::{AddressSet, never_a_host};
-use crate::config::{Capture, Config, Conntrack, Mode, Nftables, Service, Sets};
+use crate::config::{Capture, Config, Conntrack, Nftables, Service, Sets};
+use crate::decide::Mode;
 use crate::decide::{Policy, Shield};
 use crate::detect::class::{Ports, Surroundings};
 use crate::detect::key::Widths;

@@ -6,9 +6,9 @@ use super::Session;
 use super::exit::{Exit, Failure};
 use super::off::{ask_if_running, switch_options};
 use super::run::failure;
-use crate::config::Mode;
 use crate::control::protocol::{Reply, Request};
 use crate::daemon;
+use crate::decide::Mode;
 use crate::report::text::count;
 
 /// Enforce again after `nfban off`; bans by hand stand again, all others are over

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Session;
 use super::exit::{Exit, Failure};
-use crate::config::{Capture, Config, Mode, Nflog};
+use crate::config::{Capture, Config, Nflog};
+use crate::decide::Mode;
 use crate::packet::Verdict;
 use crate::setup;
 

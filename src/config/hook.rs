@@ -2,75 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::problem::{Place, Problems};
+use super::problem::Problems;
 use super::read::Report;
 use super::trust::{Exposed, Trust};
 use super::values::{self, Wrong};
 use super::yaml::{Node, Source};
+use crate::hooks::{Hook, Occasion, Way};
 
 /// The most hooks there can be.
 const MOST: usize = 32;
-
-/// What sends to web addresses: TLS and the answers of strangers are kept out of a process that may change the firewall.
-pub(crate) const CURL: &str = "/usr/bin/curl";
-
-/// Somebody to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
-    /// Of what.
-    pub on: Vec<Occasion>,
-    /// How.
-    pub way: Way,
-    /// How long it may take, 1 s to 10 min; then it is killed.
-    pub timeout: Duration,
-    /// Where it stands.
-    pub place: Place,
-}
-
-/// How somebody is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
-    /// A program with its arguments, which reads the event from its standard input.
-    Command(PathBuf, Vec<String>),
-    /// A web address that the event is posted to.
-    Webhook(String),
-}
-
-impl Way {
-    /// The program that is run.
-    #[must_use]
-    pub fn program(&self) -> &Path {
-        match self {
-            Self::Command(program, _) => program,
-            Self::Webhook(_) => Path::new(CURL),
-        }
-    }
-}
-
-/// Events that somebody can be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are the variants of `Event`")]
-pub enum Occasion {
-    Incident,
-    IncidentEnd,
-    Ban,
-    BanEnd,
-    Alarm,
-}
-
-impl Occasion {
-    /// The words for them.
-    pub const NAMES: [(&str, Self); 5] = [
-        ("incident", Self::Incident),
-        ("incident-end", Self::IncidentEnd),
-        ("ban", Self::Ban),
-        ("ban-end", Self::BanEnd),
-        ("alarm", Self::Alarm),
-    ];
-}
 
 pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Vec<Hook> {
     if report.items(node).len() > MOST {

@@ -27,12 +27,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 pub use self::capture::{Capture, LogText, Nflog};
 pub use self::directory::drop_ins;
-pub(crate) use self::hook::CURL;
-pub use self::hook::{Hook, Occasion, Way};
 pub use self::log::Log;
 pub use self::metrics::Metrics;
 pub use self::problem::{Place, Problem, Problems, Severity};
@@ -47,9 +44,10 @@ pub use self::values::Service;
 pub use self::odd::of_rules as odd_rules;
 use self::read::Report;
 use self::yaml::{Node, Source, Value};
-use crate::decide::{Measure, Response};
+use crate::decide::{Measure, Mode, Response};
 use crate::detect::Capacity;
 use crate::filter::Filter;
+use crate::hooks::Hook;
 
 /// What `/etc/nfban/nfban.yaml` says, checked. The default is what an empty file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,17 +88,6 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// Where Prometheus may ask.
     pub metrics: Metrics,
-}
-
-/// Whether the kernel is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// It is.
-    #[default]
-    Enforce,
-    /// Everything else is done.
-    Watch,
 }
 
 impl Default for Config {

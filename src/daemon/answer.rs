@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use super::keeping::known::FEW;
 use super::listing::Question;
 use super::{Daemon, clock};
-use crate::config::Mode;
 use crate::control::inbox::Responder;
 use crate::control::protocol::{
     self, Address, BanCounts, BanRow, Kernel, Limit, Occupancy, Refusal, Reply, Request, Status, TopPort,
 };
+use crate::decide::Mode;
 use crate::decide::{Measure, Standing};
 use crate::detect::MAX_OPEN;
 use crate::enforce::{Held, Redirected};

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use tracing::{info, warn};
 
 use super::StartError;
-use crate::config::{Config, Conntrack, Mode};
+use crate::config::{Config, Conntrack};
+use crate::decide::Mode;
 use crate::decide::{Measure, Place};
 use crate::enforce::conntrack::Disconnector;
 use crate::enforce::{

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 
 use super::clock;
 use super::metrics::Tallies;
-use crate::config::{Hook, Mode};
+use crate::decide::Mode;
 use crate::event::{self, Event};
+use crate::hooks::Hook;
 use crate::hooks::{Fares, Hooks};
 use crate::log::Log;
 

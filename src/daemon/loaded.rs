@@ -4,7 +4,8 @@ use tracing::warn;
 
 use super::Options;
 use crate::config::rules::{self, Rules};
-use crate::config::{Config, Mode, Problem, Problems, Trust};
+use crate::config::{Config, Problem, Problems, Trust};
+use crate::decide::Mode;
 use crate::detect::rule::Rule;
 use crate::web;
 

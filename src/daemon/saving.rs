@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tracing::{info, warn};
 
 use super::{Daemon, clock};
-use crate::config::Mode;
+use crate::decide::Mode;
 use crate::decide::Standing;
 use crate::engine::{Engine, KeptTouches};
 use crate::report::text::count;

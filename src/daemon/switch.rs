@@ -14,8 +14,9 @@ use tracing::{info, warn};
 
 use super::loaded::{Loaded, as_instance};
 use super::{Daemon, Options, StartError, backend, clock, memory};
-use crate::config::{Config, Mode, Problems};
+use crate::config::{Config, Problems};
 use crate::control::protocol::{Off, Refusal, Reply};
+use crate::decide::Mode;
 use crate::store::bans::Kept;
 use crate::time::Wall;
 

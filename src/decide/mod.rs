@@ -28,6 +28,17 @@ pub enum Evidence {
     Validated,
 }
 
+/// Whether the kernel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// Everything else is done.
+    Watch,
+}
+
 /// What is done about an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

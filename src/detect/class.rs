@@ -135,24 +135,11 @@ fn from_service_port(sport: u16) -> bool {
     sport < 1024 || SERVICE.binary_search(&sport).is_ok()
 }
 
-/// Whether a SYN carries fewer options than any common stack's connect(), or an IPv4 one lacks DF: the style of
-/// programs that make their own packets. A label, never guilt.
-#[must_use]
-pub fn is_raw(packet: &Packet) -> bool {
-    let tcp_header = match packet.transport {
-        Transport::Tcp(Tcp { header_length: Some(length), .. }) => u32::from(length),
-        // LOG text does not tell it; an honest SYN carries no data.
-        _ => packet.length.saturating_sub(u32::from(packet.header_length)),
-    };
-    let options = tcp_header.saturating_sub(20);
-    (packet.saddr.is_ipv4() && !packet.dont_fragment) || options < 8
-}
-
-/// Whether it is a SYN, and [raw](is_raw).
+/// Whether it is a SYN, and [raw](Packet::is_raw).
 pub(super) fn is_raw_syn(packet: &Packet) -> bool {
     use TcpFlags as F;
     let bits = F::FIN | F::SYN | F::RST | F::ACK | F::URG;
-    matches!(packet.transport, Transport::Tcp(tcp) if tcp.flags.0 & bits == F::SYN) && is_raw(packet)
+    matches!(packet.transport, Transport::Tcp(tcp) if tcp.flags.0 & bits == F::SYN) && packet.is_raw()
 }
 
 /// Judges one packet. `twin` tells whether a segment repeats the sequence number of the source's previous one to

@@ -34,7 +34,7 @@ impl Arrival<'_> {
 
     /// Whether it looks made by hand.
     pub(super) fn is_raw(&self) -> bool {
-        super::class::is_raw(self.packet())
+        self.packet().is_raw()
     }
 
     pub(super) fn ends(&self) -> Ends<'_> {
@@ -146,7 +146,7 @@ impl Probe {
             ttl: packet.ttl,
             flags,
             length: packet.length,
-            raw: super::class::is_raw(packet),
+            raw: packet.is_raw(),
             marks: Marks::of(packet),
             message,
             interface: interfaces.number(observation),

@@ -228,7 +228,7 @@ fn as_tcp(packet: &Packet) -> Tcp {
 
 #[test]
 fn the_style_of_a_syn_tells_raw_probes_from_connect() {
-    use super::class::is_raw;
+    let is_raw = Packet::is_raw;
     let syn = tcp(40000, 22, TcpFlags::SYN);
     assert!(!is_raw(&Packet { length: 60, ..syn }), "connect(): 20 octets of options and DF");
     assert!(

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::filters::Filters;
 pub use self::read::{read, read_match};
-use crate::detect::class::is_raw;
 use crate::packet::{Fault, Observation, Packet, Pkttype, Tcp, TcpFlags, Transport, Verdict};
 
 /// The class of a packet: what it would be evidence of, judged from the packet alone. See `docs/detection.md`.
@@ -125,7 +124,7 @@ pub struct Filter {
     pub fragment: Option<bool>,
     /// What is wrong with a fragment.
     pub fault: Vec<Fault>,
-    /// Whether a SYN looks made by hand ([`crate::detect::class::is_raw`]).
+    /// Whether a SYN looks made by hand ([`Packet::is_raw`]).
     pub raw: Option<bool>,
     pub pkttype: Vec<Pkttype>,
     /// The log prefix starts with one of these.
@@ -180,7 +179,7 @@ impl Filter {
                 .dont_fragment
                 .is_none_or(|set| matches!(packet.saddr, IpAddr::V4(_)) && packet.dont_fragment == set)
             && self.fragment.is_none_or(|is| packet.fragment.is_some() == is)
-            && self.raw.is_none_or(|raw| is_raw(packet) == raw)
+            && self.raw.is_none_or(|raw| packet.is_raw() == raw)
     }
 
     fn matches_transport(&self, transport: &Transport) -> bool {

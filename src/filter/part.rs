@@ -7,7 +7,6 @@ use ipnet::IpNet;
 
 use super::Filter;
 use super::mask::{Mask, Masks};
-use crate::detect::class::is_raw;
 use crate::packet::{Observation, Packet, Tcp, Transport, as_number};
 
 /// What a filter allows of one number: nothing said is everything.
@@ -212,7 +211,7 @@ pub(crate) static READINGS: [Reading; 14] = [
         value: |o| Value::Small(o.packet.fragment.is_some().into()),
         allowed: |f| numbers(f.fragment.map(u8::from)),
     },
-    Reading { value: |o| Value::Small(is_raw(&o.packet).into()), allowed: |f| numbers(f.raw.map(u8::from)) },
+    Reading { value: |o| Value::Small(o.packet.is_raw().into()), allowed: |f| numbers(f.raw.map(u8::from)) },
     Reading {
         value: |o| Value::Small(o.pkttype as u32),
         allowed: |f| numbers(f.pkttype.iter().map(|pkttype| *pkttype as u8)),

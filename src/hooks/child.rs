@@ -10,7 +10,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
-use crate::config::{Hook, Way};
+use super::{CURL, Hook, Way};
 
 /// How much of what a program says on standard error is kept for the line that tells of its failure.
 const SAID: usize = 200;
@@ -153,7 +153,7 @@ fn command(hook: &Hook, event: &[u8]) -> (Command, Vec<u8>) {
             (command, event.to_vec())
         }
         Way::Webhook(url) => {
-            let mut command = Command::new(crate::config::CURL);
+            let mut command = Command::new(CURL);
             // -q comes first: nobody's ~/.curlrc. All else on standard input: arguments can be read by every user.
             command.args(["-q", "--config", "-"]);
             (command, curl(url, event, hook.timeout))

@@ -10,6 +10,7 @@ mod child;
 mod runner;
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,8 @@ use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use self::runner::Runner;
-use crate::config::{Hook, Mode, Occasion};
+use crate::config::Place;
+use crate::decide::Mode;
 use crate::event::Event;
 
 /// How many events wait at most.
@@ -29,6 +31,64 @@ const WAITING: usize = 1024;
 
 /// How many programs run at once.
 const AT_ONCE: usize = 4;
+
+/// What sends to web addresses: TLS and the answers of strangers are kept out of a process that may change the firewall.
+pub(crate) const CURL: &str = "/usr/bin/curl";
+
+/// Somebody to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Of what.
+    pub on: Vec<Occasion>,
+    /// How.
+    pub way: Way,
+    /// How long it may take, 1 s to 10 min; then it is killed.
+    pub timeout: Duration,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// How somebody is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A program with its arguments, which reads the event from its standard input.
+    Command(PathBuf, Vec<String>),
+    /// A web address that the event is posted to.
+    Webhook(String),
+}
+
+impl Way {
+    /// The program that is run.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        match self {
+            Self::Command(program, _) => program,
+            Self::Webhook(_) => Path::new(CURL),
+        }
+    }
+}
+
+/// Events that somebody can be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the variants of `Event`")]
+pub enum Occasion {
+    Incident,
+    IncidentEnd,
+    Ban,
+    BanEnd,
+    Alarm,
+}
+
+impl Occasion {
+    /// The words for them.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("incident", Self::Incident),
+        ("incident-end", Self::IncidentEnd),
+        ("ban", Self::Ban),
+        ("ban-end", Self::BanEnd),
+        ("alarm", Self::Alarm),
+    ];
+}
 
 /// How the hooks fare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -13,8 +13,8 @@ use serde::Serialize;
 use tracing::info;
 
 use super::child::Telling;
-use super::{AT_ONCE, Counts, occasion};
-use crate::config::{Hook, Mode, Way};
+use super::{AT_ONCE, Counts, Hook, Occasion, Way, occasion};
+use crate::decide::Mode;
 use crate::event::Event;
 use crate::report::json::{Record, write_line};
 
@@ -109,7 +109,7 @@ impl Runner {
     /// One job for each hook that is to be told.
     fn expand(&mut self, event: &Event, mode: Mode) {
         let Some(occasion) = occasion(event, mode) else { return };
-        let names = crate::config::Occasion::NAMES;
+        let names = Occasion::NAMES;
         let name = names.iter().find(|(_, of)| *of == occasion).map_or("", |(name, _)| *name);
         let mut line = Vec::new();
         // Writing to memory does not fail.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{Converted, Form, Input, Place};
+use crate::config::Service;
 use crate::config::names::protocol_name;
-use crate::config::{Mode, Service};
+use crate::decide::Mode;
 use crate::packet::protocol;
 use crate::report::escape::escape;
 use crate::report::target::Target;

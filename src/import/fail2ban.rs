@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::network::network;
 use super::{Input, Place, lines};
 use crate::address::never_a_host;
-use crate::config::Mode;
+use crate::decide::Mode;
 
 /// Where a value was said last, and what.
 #[derive(Debug, Clone)]

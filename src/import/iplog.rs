@@ -10,7 +10,8 @@ use self::filter::{Filter, Protocol, Scope};
 use super::draft::{Draft, Ignored, Parts, origin};
 use super::network::{lengthened, network};
 use super::{Input, Place, lines};
-use crate::config::{Mode, rules};
+use crate::config::rules;
+use crate::decide::Mode;
 use crate::detect::rule::Rule;
 
 /// What `set NAME true|false` means for us.

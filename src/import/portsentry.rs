@@ -9,7 +9,8 @@ use super::network::network;
 use super::{Input, Place, lines};
 use crate::address::never_a_host;
 use crate::config::names::protocol_name;
-use crate::config::{LONGEST_BANNER, Mode, Service, values};
+use crate::config::{LONGEST_BANNER, Service, values};
+use crate::decide::Mode;
 use crate::packet::protocol;
 
 /// A key with its last value.

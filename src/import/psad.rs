@@ -11,7 +11,8 @@ use super::network::network;
 use super::{Input, Place, lines};
 use crate::address::never_a_host;
 use crate::config::names::{PROTOCOLS, number};
-use crate::config::{Mode, values};
+use crate::config::values;
+use crate::decide::Mode;
 use crate::packet::protocol;
 
 /// A key with its value.

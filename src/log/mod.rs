@@ -29,7 +29,7 @@ pub use self::journal::SOCKET as JOURNAL;
 use self::queue::{Next, Queue};
 use self::throttle::{Key, Kind, Withheld};
 use self::writer::Writer;
-use crate::config::Mode;
+use crate::decide::Mode;
 use crate::event::{BanEnd, Event};
 use crate::report::screen::Screen;
 

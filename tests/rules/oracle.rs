@@ -119,7 +119,7 @@ impl Oracle {
         if sum < rule.threshold || from.len() < rule.from_at_least as usize {
             return None;
         }
-        let raw = values.values().filter(|seen| nfban::detect::class::is_raw(&seen.packet)).count();
+        let raw = values.values().filter(|seen| seen.packet.is_raw()).count();
         Some(rule.raw_id.clone().filter(|_| raw * 2 >= values.len()).unwrap_or(name))
     }
 }
@@ -173,7 +173,7 @@ struct Script(Vec<(u64, Seen)>);
 impl std::fmt::Debug for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, Seen { packet, class, verdict, fault, .. }) in &self.0 {
-            let raw = nfban::detect::class::is_raw(packet);
+            let raw = packet.is_raw();
             let (from, to, port) = (packet.saddr, packet.daddr, packet.ports().map(|ports| ports.1));
             writeln!(f, "{at:>12} {class:?} {verdict:?} {from} > {to} {port:?} raw {raw} {fault:?}")?;
         }

@@ -12,8 +12,8 @@ pub use self::status::{
     BanCounts, Capture, DroppedCounts, Kernel, Limit, Occupancy, Off, Offender, Status, TopPort, Traps,
     Verdicts,
 };
-pub use crate::config::Mode;
 use crate::decide::Measure;
+pub use crate::decide::Mode;
 use crate::event::IncidentId;
 use crate::report::target::Target;
 use crate::store::reader::{Past, Record, Sought};
