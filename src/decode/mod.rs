@@ -5,7 +5,7 @@
 //! packet's own length fields say it ends; a header that would reach beyond it is a lie of the packet. Neither
 //! panics, neither allocates: each is a counted [`Undecoded`].
 //!
-//! [`ip`] takes a packet from its IP header on, [`frame`] takes what a capture file holds for a link type.
+//! [`ip()`] takes a packet from its IP header on, [`frame`] takes what a capture file holds for a link type.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +69,7 @@ pub fn ip(octets: &[u8], wire_length: Option<u32>) -> Result<Packet, Undecoded> 
 /// Decodes a frame of a capture. `wire_length` is the frame's length before a snap length cut it.
 ///
 /// # Errors
-/// The reason why no packet can be told from the octets: [`ip`]'s, a link header's, or that it carries no IP.
+/// The reason why no packet can be told from the octets: [`ip()`]'s, a link header's, or that it carries no IP.
 pub fn frame(link_type: LinkType, octets: &[u8], wire_length: Option<u32>) -> Result<Frame<'_>, Undecoded> {
     let link = link::decode(link_type, octets, wire_length)?;
     let packet = ip::decode(link.octets, link.wire_length, link.version)?;

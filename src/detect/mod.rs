@@ -1,7 +1,7 @@
 //! Counting: which packet is evidence of what, and when it is enough.
 //!
 //! A packet is judged ([`class`]), looked up in the table of sources ([`table`]), counted for each rule that matches it
-//! ([`ruleset`], [`window`]), and opens or continues an incident ([`incident`]). Nothing here reads a clock, does I/O or
+//! ([`ruleset`]), and opens or continues an incident ([`incident`]). Nothing here reads a clock, does I/O or
 //! grows without bound.
 
 pub mod class;

@@ -112,7 +112,7 @@ pub(super) struct Probe {
     pub(super) flags: u16,
     /// IP length in octets.
     pub(super) length: u32,
-    /// Whether it looks made by hand ([`super::class::is_raw`]).
+    /// Whether it looks made by hand ([`Packet::is_raw`]).
     pub(super) raw: bool,
     /// Whose fingerprints it bears.
     pub(super) marks: Marks,

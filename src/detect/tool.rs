@@ -123,7 +123,7 @@ const fn is_nmap_os_probe(header: u32, window: u16) -> bool {
     }
 }
 
-/// These headers others can have too; the TTLs decide ([`Signature::drawn_ttl`]).
+/// These headers others can have too; the TTLs decide ([`Signature::drawn_ttls`]).
 fn nmap(packet: &Packet) -> bool {
     let payload = packet.length.saturating_sub(u32::from(packet.header_length));
     match packet.transport {

@@ -60,7 +60,7 @@ pub struct HostFacts {
     pub resolvers: Vec<IpAddr>,
     /// IPv4 broadcast addresses.
     pub broadcasts: Vec<Ipv4Addr>,
-    /// Ports that something listens on, with their protocols: what [`listeners`] said last. Not read by
+    /// Ports that something listens on, with their protocols: what [`listeners()`] said last. Not read by
     /// [`HostFacts::read`], as only undecided packets need it and it changes by the second.
     pub listening: Vec<(u8, u16)>,
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::cli::exit::{Exit, Failure};
 use crate::import::{Input, LEFT_BANS};
 
-/// How every SQLite database begins (https://www.sqlite.org/fileformat.html, section 1.3).
+/// How every SQLite database begins (<https://www.sqlite.org/fileformat.html>, section 1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// More are not taken over by hand.
