@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use support::daemon::{Daemon, NFBAN};
+use support::terminal::Terminal;
 use support::{Namespace, Pair};
 
 /// Has the address that it says, says somebody else's name, sends what a terminal obeys, and never answers.
@@ -70,15 +71,20 @@ impl Drop for NameServer {
     }
 }
 
-/// Runs the program where that server is the machine's: standard output and standard error of a success.
-fn ask(home: &Namespace, daemon: &Daemon, arguments: &str) -> (String, String) {
+/// A command line that runs the program where that server is the machine's.
+fn line(daemon: &Daemon, arguments: &str) -> String {
     let folder = daemon.setup().folder().display();
     let socket = daemon.setup().socket();
-    let script = format!(
+    format!(
         "mount --bind {folder}/resolv.conf /etc/resolv.conf && mount --bind {folder}/nsswitch.conf /etc/nsswitch.conf && \
          exec {NFBAN} --socket {} {arguments}",
         socket.display()
-    );
+    )
+}
+
+/// Runs the program where that server is the machine's: standard output and standard error of a success.
+fn ask(home: &Namespace, daemon: &Daemon, arguments: &str) -> (String, String) {
+    let script = line(daemon, arguments);
     let output = home.enter(|| {
         Command::new("unshare").args(["--mount", "sh", "-c", &script]).env("LC_ALL", "C").output().unwrap()
     });
@@ -189,6 +195,11 @@ fn a_name_counts_when_it_leads_back_and_none_acts_on_the_terminal() {
     assert!(shown.contains("scanner.example.org\n") && !shown.contains("DE, "), "{shown}");
     let (shown, _) = ask(&pair.home, &daemon, "status 203.0.113.8 --names");
     assert!(shown.starts_with("203.0.113.8 is www.example.com (unconfirmed)\n"), "{shown}");
+    let (shown, notes) =
+        ask(&pair.home, &daemon, &format!("why 203.0.113.7 -n --geoip {}", folder.display()));
+    assert_eq!(notes, "");
+    assert!(shown.starts_with(&format!("203.0.113.7 is scanner.example.org, {origin}\n")), "{shown}");
+    assert!(shown.contains("203.0.113.7 is banned"), "{shown}");
     // Unasked for, nobody is asked.
     assert!(!ask(&pair.home, &daemon, "bans").0.contains("example"));
 }
@@ -223,8 +234,43 @@ fn a_database_that_is_none_is_told_and_left_away() {
 }
 
 #[test]
+fn the_live_view_shows_names_when_a_key_asks_for_them() {
+    let (pair, daemon, _server) = running();
+    for number in [7, 8, 10] {
+        assert_eq!(daemon.ask(&format!("ban 203.0.113.{number} --for 1h")).exit, Some(0));
+    }
+    let folder = daemon.setup().folder();
+    databases(folder);
+    let script = folder.join("top.sh");
+    std::fs::write(&script, line(&daemon, &format!("top --geoip {}", folder.display()))).unwrap();
+    let terminal = pair.home.enter(|| Terminal::new(80, 24));
+    terminal.types(&format!("unshare --mount sh {}", script.display()));
+    terminal.sees("203.0.113.10");
+    assert!(!terminal.shown().contains("example"), "{}", terminal.shown());
+    terminal.presses("n");
+    // The third one's server never answers; that keeps neither the others nor the keys.
+    terminal.sees("DE AS64500 scanner.example.org");
+    terminal.sees("DE AS64500 www.example.com (unconfirmed)");
+    terminal.presses("h");
+    terminal.sees("any key closes");
+    terminal.presses("h");
+    terminal.resizes(200, 50);
+    terminal.sees(r"DE, AS64500 Example\u{1b}");
+    terminal.presses("e");
+    terminal.sees("203.0.113.7 is scanner.example.org, DE, AS64500");
+    terminal.presses("Escape");
+    terminal.waits("it is closed", |shown| !shown.contains("any other key closes"));
+    terminal.presses("n");
+    terminal.waits("the names are gone", |shown| !shown.contains("example"));
+    terminal.presses("q");
+    terminal.is_the_shells();
+}
+
+#[test]
 fn names_are_for_people_and_not_for_programs() {
     let (_pair, daemon, _server) = running();
-    let answer = daemon.ask("bans --names --json");
-    assert_eq!(answer.exit, Some(2), "{answer:?}");
+    for command in ["bans", "status", "incidents", "why 203.0.113.7"] {
+        let answer = daemon.ask(&format!("{command} --names --json"));
+        assert_eq!(answer.exit, Some(2), "{command}: {answer:?}");
+    }
 }

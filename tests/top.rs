@@ -9,108 +9,14 @@
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
-use support::daemon::{Daemon, NFBAN};
-use support::{HOME4, LIMIT, Pair, wait_until};
-use tempfile::TempDir;
+use support::daemon::Daemon;
+use support::terminal::Terminal;
+use support::{HOME4, Pair, wait_until};
 
 const STRANGER: &str = "203.0.113.7";
-
-/// A terminal of its own, which ends with the test.
-struct Terminal {
-    folder: TempDir,
-}
-
-impl Terminal {
-    /// One of so many columns and lines that runs a shell.
-    fn new(columns: u16, lines: u16) -> Self {
-        let terminal = Self { folder: TempDir::new().unwrap() };
-        let (columns, lines) = (columns.to_string(), lines.to_string());
-        let size = ["-x", &columns, "-y", &lines];
-        terminal.tmux(
-            &[&["-f", "/dev/null", "new-session", "-d"], &size[..], &["env", "PS1=ready$ ", "sh"]].concat(),
-        );
-        terminal.sees("ready$");
-        terminal
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("tmux")
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let mut tmux = Command::new("tmux");
-        tmux.arg("-S").arg(self.socket()).args(arguments);
-        // Whoever runs the test in tmux, over SSH or without colours must not change it.
-        for name in ["TMUX", "SSH_CONNECTION", "SSH_CLIENT", "NO_COLOR"] {
-            tmux.env_remove(name);
-        }
-        let output = tmux.env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color").output().expect("tmux runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Types a line.
-    fn types(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]);
-        self.tmux(&["send-keys", "Enter"]);
-    }
-
-    fn presses(&self, key: &str) {
-        self.tmux(&["send-keys", key]);
-    }
-
-    fn shown(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// The same with the terminal's sequences.
-    fn painted(&self) -> String {
-        self.tmux(&["capture-pane", "-p", "-e"])
-    }
-
-    fn sees(&self, what: &str) {
-        self.waits(what, |shown| shown.contains(what));
-    }
-
-    fn waits(&self, what: &str, condition: impl Fn(&str) -> bool) {
-        let begin = std::time::Instant::now();
-        while !condition(&self.shown()) {
-            assert!(begin.elapsed() < LIMIT, "waited in vain for {what}; there is:\n{}", self.shown());
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    }
-
-    /// Whether the alternate screen is on, which a view takes and must give back.
-    fn is_taken(&self) -> bool {
-        self.tmux(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"
-    }
-
-    /// The view has ended, and the terminal obeys the shell again.
-    fn is_the_shells(&self) {
-        wait_until("the screen is given back", || !self.is_taken());
-        self.types("stty -a | grep -o ' icanon'; echo again");
-        self.waits("the shell's own settings", |shown| {
-            shown.lines().any(|line| line == " icanon") && shown.lines().any(|line| line == "again")
-        });
-        self.types("clear");
-        self.waits("a cleared screen", |shown| !shown.contains("again"));
-    }
-
-    fn top(&self, socket: &Path) {
-        self.types(&format!("{NFBAN} --socket {} top", socket.display()));
-        self.sees("q quit");
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux").arg("-S").arg(self.socket()).arg("kill-server").output();
-    }
-}
 
 fn refusing() -> Pair {
     let pair = Pair::refusing();
@@ -142,9 +48,21 @@ fn a_scan_shows_up_and_keys_explain_lift_and_ban() {
     assert!(shown.contains("nflog:100") && shown.contains("udp/1 1"), "{shown}");
 
     terminal.presses("e");
-    terminal.sees("203.0.113.7 is restricted to what is published");
+    terminal.sees("203.0.113.7 is restricted: it reaches what is published");
+    terminal.sees("udp-scan fired on 203.0.113.7");
+    assert!(!terminal.shown().contains("If this is wrong"), "it is longer than the screen");
+    terminal.presses("End");
+    terminal.sees("If this is wrong");
+    terminal.sees("nfban unban 203.0.113.7");
+    terminal.presses("Home");
+    terminal.sees(&format!("{HOME4}:1 "));
+    terminal.resizes(100, 30);
+    terminal.waits("the frame is as wide as the terminal", |shown| {
+        shown.lines().any(|line| line.starts_with('┌') && line.chars().count() == 100)
+    });
+    terminal.resizes(80, 24);
     terminal.presses("Escape");
-    terminal.waits("the text is closed", |shown| !shown.contains("is restricted to"));
+    terminal.waits("the text is closed", |shown| !shown.contains("fired on"));
 
     terminal.presses("u");
     terminal.sees("Lift the ban of 203.0.113.7 (udp-scan)?");

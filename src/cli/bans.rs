@@ -20,7 +20,7 @@ use crate::time::format_duration;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// One JSON object a line
-    #[arg(long)]
+    #[arg(long, conflicts_with = "names")]
     pub json: bool,
     /// Whether to show names.
     #[command(flatten)]

@@ -52,7 +52,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// One JSON object a line
-    #[arg(long)]
+    #[arg(long, conflicts_with = "names")]
     pub json: bool,
     /// Draw them into this file, or with - to standard output: time against port, a colour a source
     #[arg(long, value_name = "FILE", conflicts_with = "json")]

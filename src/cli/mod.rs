@@ -144,10 +144,7 @@ impl Session {
     /// # Errors
     /// No daemon, no permission, or its no.
     pub fn ask(&self, request: &Request) -> Result<Reply, Failure> {
-        match ask(&self.socket(), request)? {
-            Reply::Refused { refusal, message } => Err(Failure::new(refusal.into(), message)),
-            reply => Ok(reply),
-        }
+        answer(&self.socket(), request)
     }
 
     /// Shows what is wrong with a configuration on standard error.
@@ -175,6 +172,14 @@ impl Session {
     ) -> Result<Exit, Failure> {
         write(&mut self.out, self.screen).and_then(|()| self.out.flush()).map_err(Failure::output)?;
         Ok(Exit::Done)
+    }
+}
+
+/// Asks the daemon at `socket`; a refusal is a failure.
+fn answer(socket: &Path, request: &Request) -> Result<Reply, Failure> {
+    match ask(socket, request)? {
+        Reply::Refused { refusal, message } => Err(Failure::new(refusal.into(), message)),
+        reply => Ok(reply),
     }
 }
 

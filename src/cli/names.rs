@@ -11,11 +11,12 @@ mod services;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::origin::Origins;
+use self::origin::{Origin, Origins};
 use self::resolver::Host;
 use self::services::Services;
 use crate::report::escape::escape;
@@ -35,7 +36,7 @@ const WIDTH: usize = 64;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Choice {
     /// Show names too: of hosts, of services, and of countries and networks where a MaxMind database is installed
-    #[arg(long, short = 'n', conflicts_with = "json")]
+    #[arg(long, short = 'n')]
     pub names: bool,
     /// Where MaxMind databases are [default: /var/lib/GeoIP, then /usr/share/GeoIP]
     #[arg(long, value_name = "DIRECTORY", env = "NFBAN_GEOIP", hide_env_values = true)]
@@ -56,7 +57,7 @@ impl Choice {
 }
 
 /// The names that were found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Names {
     /// None where no names are wanted.
     found: Option<Found>,
@@ -64,9 +65,15 @@ pub struct Names {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Found {
     hosts: HashMap<IpAddr, Option<Host>>,
+    databases: Arc<Databases>,
+}
+
+/// What is read once.
+#[derive(Debug)]
+struct Databases {
     origins: Origins,
     services: Services,
 }
@@ -78,7 +85,8 @@ impl Names {
         let mut notes = Vec::new();
         let origins = Origins::open(choice.geoip.as_deref(), &mut notes);
         let services = Services::read(&mut notes);
-        Self { found: Some(Found { hosts: HashMap::new(), origins, services }), notes }
+        let databases = Arc::new(Databases { origins, services });
+        Self { found: Some(Found { hosts: HashMap::new(), databases }), notes }
     }
 
     /// Asks name servers about those of these sources that are one address each and not known yet.
@@ -97,6 +105,12 @@ impl Names {
         }
     }
 
+    /// Forgets the hosts that are none of these.
+    pub fn keep(&mut self, sources: &[IpNet]) {
+        let Some(found) = &mut self.found else { return };
+        found.hosts.retain(|host, _| sources.iter().any(|source| source.addr() == *host));
+    }
+
     /// Whether names are wanted.
     #[must_use]
     pub const fn are_wanted(&self) -> bool {
@@ -106,17 +120,34 @@ impl Names {
     /// What is known of a source: its name, country and network, ready to be shown.
     #[must_use]
     pub fn of(&self, source: IpNet) -> Option<String> {
-        let found = self.found.as_ref()?;
-        let host = found.hosts.get(&source.addr()).and_then(Option::as_ref);
-        let host = host.filter(|_| source.prefix_len() == source.max_prefix_len()).map(Host::to_string);
-        let known: Vec<String> = host.into_iter().chain(found.origins.of(source.addr())).collect();
+        let origin = self.origin(source).map(|origin| origin.to_string());
+        let known: Vec<String> = self.host(source).into_iter().chain(origin).collect();
         (!known.is_empty()).then(|| known.join(", "))
+    }
+
+    /// The name of a host.
+    #[must_use]
+    pub fn host(&self, source: IpNet) -> Option<String> {
+        let host = self.found.as_ref()?.hosts.get(&source.addr())?.as_ref()?;
+        (source.prefix_len() == source.max_prefix_len()).then(|| host.to_string())
+    }
+
+    /// The country and network of a source.
+    #[must_use]
+    pub fn origin(&self, source: IpNet) -> Option<Origin> {
+        self.found.as_ref()?.databases.origins.of(source.addr())
+    }
+
+    /// Whether there is a database that origins are known from.
+    #[must_use]
+    pub fn have_origins(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| !found.databases.origins.are_unknown())
     }
 
     /// The service that a port is registered for.
     #[must_use]
     pub fn service(&self, protocol: &str, port: u16) -> Option<&str> {
-        self.found.as_ref()?.services.name(protocol, port)
+        self.found.as_ref()?.databases.services.name(protocol, port)
     }
 
     /// Ports for people, with the names of single ones: see [`PortRanges::describe`].
@@ -138,8 +169,22 @@ fn tame(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// As if a name server had said that.
+    pub(in crate::cli) fn named(hosts: &[(&str, &str)]) -> Names {
+        let mut names = Names::open(&Choice { names: true, geoip: Some("/nonexistent".into()) });
+        let found = names.found.as_mut().unwrap();
+        found.hosts = hosts
+            .iter()
+            .map(|(at, name)| (at.parse().unwrap(), Some(Host::Confirmed((*name).into()))))
+            .collect();
+        let services = Services::parse("ssh 22/tcp\nhttp 80/tcp\n");
+        found.databases = Arc::new(Databases { origins: Origins::default(), services });
+        names.notes.clear();
+        names
+    }
 
     #[test]
     fn where_no_names_are_wanted_nothing_is_looked_up_or_shown() {

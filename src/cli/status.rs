@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use super::Session;
 use super::exit::{Exit, Failure};
 use super::names::Choice;
-use crate::control::protocol::{Address, Reply, Request};
+use crate::control::protocol::{Reply, Request};
 use crate::report::json;
-use crate::report::screen::{self, Screen};
+use crate::report::screen;
 use crate::report::target::Target;
 
 /// Show what runs, what it saw, who is banned; with an address, all about it
@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(value_name = "ADDR")]
     pub address: Option<Target>,
     /// One JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "names")]
     pub json: bool,
     /// Whether to show names.
     #[command(flatten)]
@@ -51,14 +51,6 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         }
         _ => Ok(()),
     })
-}
-
-/// All about one address, in lines of so many columns.
-pub(super) fn about(known: &Address, width: u16) -> Vec<String> {
-    let mut out = Vec::new();
-    // Writing to a Vec cannot fail.
-    let _ = view::address(&mut out, known, Screen { width: Some(width), color: false });
-    String::from_utf8_lossy(&out).lines().map(str::to_owned).collect()
 }
 
 /// Whose names are to be shown.

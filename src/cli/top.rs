@@ -5,6 +5,9 @@
 
 mod asker;
 mod draw;
+mod explanation;
+mod list;
+mod namer;
 mod view;
 
 #[cfg(test)]
@@ -22,9 +25,11 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::asker::Asker;
+use self::namer::Namer;
 use self::view::{After, View};
 use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::Choice;
 use crate::control::protocol::{Reply, Request};
 
 /// How long a key may wait for an answer of the daemon to be taken in, and a signal for its effect.
@@ -32,9 +37,13 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Watch it live: rates, offenders, their ports and time left; keys to ban, lift and explain
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Whether to begin with names; a key switches them on and off.
+    #[command(flatten)]
+    pub names: Choice,
+}
 
-pub(super) fn run(_: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, "top needs a terminal; `nfban status` does not"));
     }
@@ -43,13 +52,15 @@ pub(super) fn run(_: &Arguments, session: &mut Session) -> Result<Exit, Failure>
         return Err(Failure::off_topic());
     };
     let stop = signals().map_err(|error| failed("catch signals", &error))?;
-    let asker = Asker::start(&session.socket()).map_err(|error| failed("start a thread", &error))?;
-    let mut view = View::new(session.screen.color);
+    let thread = |error| failed("start a thread", &error);
+    let asker = Asker::start(&session.socket()).map_err(thread)?;
+    let namer = Namer::start(arguments.names.clone()).map_err(thread)?;
+    let mut view = View::new(session.screen, arguments.names.names);
     view.take_status(*status, std::time::Instant::now());
     // From here on it is put back.
     let screen = Taken;
     let mut terminal = ratatui::try_init().map_err(|error| failed("use the terminal", &error))?;
-    let ended = watch(&mut terminal, &mut view, &asker, &stop);
+    let ended = watch(&mut terminal, &mut view, (&asker, &namer), &stop);
     drop(screen);
     ended.map_err(|error| failed("use the terminal", &error))?;
     Ok(Exit::Done)
@@ -94,18 +105,26 @@ fn is_gone(limit: Duration) -> io::Result<bool> {
 fn watch(
     terminal: &mut DefaultTerminal,
     view: &mut View,
-    asker: &Asker,
+    (asker, namer): (&Asker, &Namer),
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let mut changed = true;
     while !stop.load(Ordering::Acquire) {
         if changed {
+            if let Some(sources) = view.nameless() {
+                namer.want(sources);
+            }
+            view.fit(terminal.size()?);
             terminal.draw(|frame| draw::draw(frame, view))?;
         }
         changed = asker.told().fold(false, |_, told| {
             view.take(told);
             true
         });
+        if let Some(names) = namer.found() {
+            view.take_names(names);
+            changed = true;
+        }
         // Keys that were read together wait in crossterm, and a new size is told to it alone.
         if is_gone(Duration::ZERO)? {
             return Ok(());
@@ -122,7 +141,7 @@ fn watch(
         match view.press(key.code, key.modifiers) {
             After::Nothing => {}
             After::Quit => return Ok(()),
-            After::Ask(request) => asker.ask(request),
+            After::Ask(question) => asker.ask(question),
         }
     }
     Ok(())

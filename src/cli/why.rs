@@ -2,14 +2,20 @@
 
 mod view;
 
+use std::path::Path;
+
+use ipnet::IpNet;
 use serde::Serialize;
 
-use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::{Choice, Names};
+use super::{Session, answer};
 use crate::control::client::ask;
 use crate::control::protocol::{Refusal, Reply, Request, Why};
 use crate::report::firing::Firing;
 use crate::report::json;
+use crate::report::page::Page;
+use crate::report::screen::{self, Screen};
 use crate::report::target::Target;
 use crate::store::reader::Record;
 
@@ -22,31 +28,41 @@ pub struct Arguments {
     #[arg(value_name = "ADDR")]
     pub address: Target,
     /// One JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "names")]
     pub json: bool,
+    /// Whether to show names.
+    #[command(flatten)]
+    pub names: Choice,
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let address = arguments.address;
-    let Reply::Why(why) = session.ask(&Request::Why { address })? else { return Err(Failure::off_topic()) };
-    let (record, trouble) = match ask(&session.socket(), &Request::Record { address })? {
+    let case = inquire(&session.socket(), arguments.address)?;
+    let names = arguments.names.look_up(case.sources());
+    session.note(&names.notes);
+    session.show(|mut out, screen| {
+        if arguments.json {
+            return json::write_line(&mut out, &Line::Why(&case));
+        }
+        view::whole(&mut Page::new(out, screen), &case, &names)
+    })
+}
+
+/// What the daemon at `socket` knows of an address or a prefix.
+///
+/// # Errors
+/// No daemon, no permission, or its no.
+pub(super) fn inquire(socket: &Path, address: Target) -> Result<Case, Failure> {
+    let Reply::Why(why) = answer(socket, &Request::Why { address })? else {
+        return Err(Failure::off_topic());
+    };
+    let (record, trouble) = match ask(socket, &Request::Record { address })? {
         Reply::Record(record) => (Some(*record), None),
         // Where nothing is kept, what is in memory must do.
         Reply::Refused { refusal: Refusal::No, .. } => (None, None),
         Reply::Refused { message, .. } => (None, Some(message)),
         _ => return Err(Failure::off_topic()),
     };
-    let case = Case::new(*why, record);
-    session.show(|mut out, screen| {
-        if arguments.json {
-            return json::write_line(&mut out, &Line::Why(&case));
-        }
-        view::whole(out, &case, screen)?;
-        match trouble {
-            Some(trouble) => writeln!(out, "\nOf the past nothing is told: {}", super::escape(&trouble)),
-            None => Ok(()),
-        }
-    })
+    Ok(Case { trouble, ..Case::new(*why, record) })
 }
 
 /// The object of `why --json`.
@@ -63,6 +79,9 @@ pub(super) struct Case {
     why: Why,
     /// None where nothing is kept.
     record: Option<Record>,
+    /// Why nothing is told of the past, where there should be something.
+    #[serde(skip)]
+    trouble: Option<String>,
 }
 
 impl Case {
@@ -81,6 +100,38 @@ impl Case {
             }
             why.firings.sort_by_key(|firing| std::cmp::Reverse(firing.time));
         }
-        Self { why, record }
+        Self { why, record, trouble: None }
+    }
+
+    /// Whom it is about.
+    pub(super) const fn address(&self) -> Target {
+        self.why.address
+    }
+
+    /// Whose names are to be shown.
+    pub(super) fn sources(&self) -> impl Iterator<Item = IpNet> {
+        let firings = self.why.firings.iter().chain(&self.why.counting);
+        let packets = firings.flat_map(|firing| &firing.packets).map(|packet| packet.source.into());
+        std::iter::once(self.why.address.0).chain(packets)
+    }
+
+    /// All of it, in lines of so many columns.
+    pub(super) fn lines(&self, names: &Names, width: u16) -> Vec<String> {
+        let mut out = Vec::new();
+        // Writing to a Vec cannot fail.
+        let _ =
+            view::whole(&mut Page::new(&mut out, Screen { width: Some(width), color: false }), self, names);
+        let page = String::from_utf8_lossy(&out);
+        page.lines().flat_map(|line| screen::broken(line, width.into())).collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// One with three packets, of 192.0.2.7.
+    pub(in crate::cli) fn case() -> Case {
+        Case::new(view::tests::why(), None)
     }
 }

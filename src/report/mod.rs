@@ -10,6 +10,8 @@ pub mod firing;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod json;
+pub mod moment;
+pub mod page;
 pub mod picture;
 pub mod ports;
 pub mod rate;

@@ -146,6 +146,27 @@ pub fn cut(text: &str, room: usize) -> String {
     shown
 }
 
+/// `text` in lines of `room` columns at most, broken at a blank where there is one; a blank line stays a line.
+#[must_use]
+pub fn broken(text: &str, room: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for letter in text.chars() {
+        if line.width() + letter.width().unwrap_or(0) > room && !line.is_empty() {
+            let blank =
+                line.rfind(' ').filter(|at| line.get(..*at).is_some_and(|head| !head.trim().is_empty()));
+            let rest = blank.map(|at| line.split_off(at));
+            lines.push(std::mem::replace(&mut line, rest.unwrap_or_default().trim_start().to_owned()));
+            if line.is_empty() && letter == ' ' {
+                continue;
+            }
+        }
+        line.push(letter);
+    }
+    lines.push(line);
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +189,16 @@ mod tests {
     fn paint_adds_nothing_where_there_is_no_colour() {
         assert_eq!(Screen::default().paint(Tone::Bad, "lost"), "lost");
         assert_eq!(Screen { width: None, color: true }.paint(Tone::Bad, "lost"), "\x1b[31mlost\x1b[0m");
+    }
+
+    #[test]
+    fn what_is_broken_loses_nothing_and_is_never_wider() {
+        assert_eq!(broken("", 4), [""]);
+        assert_eq!(broken("abcdefghi", 4), ["abcd", "efgh", "i"]);
+        assert_eq!(broken("遮断遮断", 5), ["遮断", "遮断"]);
+        assert_eq!(broken("one two three", 8), ["one two", "three"]);
+        assert_eq!(broken("  one-two three", 9), ["  one-two", "three"]);
+        assert_eq!(broken("one two", 3), ["one", "two"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test takes the part it needs")]
 
 pub mod daemon;
+pub mod terminal;
 
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -1,6 +1,7 @@
 //! Country and autonomous system of an address, where the administrator has installed a database in MaxMind's format
 //! (Debian's geoipupdate puts GeoLite2 into /var/lib/GeoIP).
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -56,19 +57,50 @@ impl Origins {
         origins
     }
 
-    /// What is known of an address, such as `DE` and `AS64500 Example`.
-    pub(super) fn of(&self, address: IpAddr) -> impl Iterator<Item = String> {
+    /// What is known of an address.
+    pub(super) fn of(&self, address: IpAddr) -> Option<Origin> {
         let country = self.country.as_ref().and_then(|reader| {
             let found: geoip2::Country<'_> = reader.lookup(address).ok()?.decode().ok()??;
             found.country.iso_code.or(found.registered_country.iso_code).map(tame)
         });
         let network = self.network.as_ref().and_then(|reader| {
             let found: geoip2::Asn<'_> = reader.lookup(address).ok()?.decode().ok()??;
-            let number = found.autonomous_system_number?;
-            let name = found.autonomous_system_organization.map(|name| format!(" {}", tame(name)));
-            Some(format!("AS{number}{}", name.unwrap_or_default()))
+            Some((found.autonomous_system_number?, found.autonomous_system_organization.map(tame)))
         });
-        country.into_iter().chain(network)
+        (country.is_some() || network.is_some()).then_some(Origin { country, network })
+    }
+
+    pub(super) const fn are_unknown(&self) -> bool {
+        self.country.is_none() && self.network.is_none()
+    }
+}
+
+/// Where an address belongs: one of the two at least. Text is harmless already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Two letters of ISO 3166.
+    country: Option<String>,
+    /// The autonomous system's number and whose it is.
+    network: Option<(u32, Option<String>)>,
+}
+
+impl Origin {
+    /// `DE AS64500`, where there is no room for more.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let network = self.network.as_ref().map(|(number, _)| format!("AS{number}"));
+        self.country.iter().cloned().chain(network).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Display for Origin {
+    /// `DE, AS64500 Example`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.network.as_ref().map(|(number, name)| match name {
+            Some(name) => format!("AS{number} {name}"),
+            None => format!("AS{number}"),
+        });
+        f.write_str(&self.country.iter().cloned().chain(network).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -78,4 +110,21 @@ fn read(path: &Path) -> Result<Reader<Vec<u8>>, String> {
         return Err(io::Error::other("this is no database").to_string());
     }
     Reader::open_readfile(path).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_an_origin_is_one() {
+        let network = Some((64_500, Some("Example Ltd".to_owned())));
+        let whole = Origin { country: Some("DE".into()), network: network.clone() };
+        assert_eq!(
+            (whole.to_string(), whole.short()),
+            ("DE, AS64500 Example Ltd".into(), "DE AS64500".into())
+        );
+        let half = Origin { country: None, network };
+        assert_eq!((half.to_string(), half.short()), ("AS64500 Example Ltd".into(), "AS64500".into()));
+    }
 }

@@ -29,7 +29,7 @@ impl Services {
     }
 
     /// What is no line of a service is passed over, as the C library does. The first name of a port counts.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut names = HashMap::new();
         for line in text.lines() {
             let line = line.split('#').next().unwrap_or_default();

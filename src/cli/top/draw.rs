@@ -1,27 +1,23 @@
 //! The view on the screen.
 
+use super::super::status::{headline, short};
+use super::explanation::WIDEST;
+use super::list;
+use super::view::{Dialog, View};
+use crate::control::protocol::{Capture, Status};
+use crate::report::escape::escape;
+use crate::report::screen::{Screen, cut};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{
-    Block, Cell, Clear, Paragraph, RenderDirection, Row, Sparkline, Table, TableState, Wrap,
-};
-
-use super::super::bans::{action, left};
-use super::super::status::{headline, short};
-use super::view::{Dialog, Sort, View};
-use crate::control::protocol::{Capture, Offender, Status};
-use crate::report::escape::escape;
-use crate::report::screen::{Screen, cut};
+use ratatui::widgets::{Block, Clear, Paragraph, RenderDirection, Sparkline, Wrap};
+use unicode_width::UnicodeWidthStr as _;
 
 /// From so many lines on, the sparklines are tall.
 const TALL: u16 = 36;
 
-/// The column that is there where there is room for it.
-const PORTS: &str = "LATEST PORTS";
-
-const KEYS: &str = "q quit  ↑↓ select  s sort  b ban  u unban  e explain  h help";
+const KEYS: &str = "q quit  ↑↓ select  s sort  b ban  u unban  e explain  n names  h help";
 
 const HELP: &str = "\
 ↑ ↓ PgUp PgDn Home End   select a source
@@ -29,7 +25,8 @@ s           sort by the next column: packets, dropped, ports, incidents,
             time left, source
 b           ban the source for an hour: every packet of it is dropped
 u           lift its ban
-e or Enter  all that is known of it, as `nfban status ADDR` tells
+e or Enter  why it is banned, or is not: the packets, as `nfban why` tells
+n           names on and off: of hosts, countries and networks
 q or Esc    quit
 
 Packets are those that counted for an incident, dropped those that the
@@ -48,7 +45,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
         Layout::vertical([parts[0], parts[1], Constraint::Min(3), parts[3]]).areas(frame.area());
     frame.render_widget(Paragraph::new(head), top);
     rates(frame, graphs, view);
-    offenders(frame, list, view);
+    list::draw(frame, list, view);
     let line = match view.message() {
         Some(message) => {
             Span::styled(escape(message).into_owned(), Style::new().add_modifier(Modifier::BOLD))
@@ -65,13 +62,13 @@ fn head(status: &Status, view: &View, width: usize) -> Vec<Line<'static>> {
     let mut lines =
         vec![Line::styled(cut(&headline(status, Screen { width: None, color: false }), width), strong)];
     if let Some(why) = &view.trouble {
-        lines.push(Line::styled(cut(&format!("NO ANSWER: {}", escape(why)), width), tone(view, Color::Red)));
+        lines.push(Line::styled(cut(&format!("NO ANSWER: {}", escape(why)), width), view.tone(Color::Red)));
     }
     lines.push(line(format!("captures   {}", captures(&status.captures))));
     lines.extend(short(status).into_iter().map(|(name, what)| line(format!("{name:<11}{what}"))));
     if let Some(alarm) = status.alarms.first() {
         let text = format!("ALARM {}", escape(&alarm.what));
-        lines.push(Line::styled(cut(&text, width), tone(view, Color::Red)));
+        lines.push(Line::styled(cut(&text, width), view.tone(Color::Red)));
     }
     lines
 }
@@ -88,12 +85,6 @@ fn captures(captures: &[Capture]) -> String {
     captures.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// A colour, where colours are shown; else bold, so that it stands out all the same.
-fn tone(view: &View, color: Color) -> Style {
-    let style = Style::new().add_modifier(Modifier::BOLD);
-    if view.color { style.fg(color) } else { style }
-}
-
 fn rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let halves = Layout::horizontal([Constraint::Fill(1); 2]).spacing(2).areas::<2>(area);
     let parts = [("packets/s", &view.rates.packets), ("evidence/s", &view.rates.evidence)];
@@ -108,93 +99,35 @@ fn rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
             .data(shown().collect::<Vec<_>>())
             .max(most.max(1))
             .direction(RenderDirection::RightToLeft)
-            .style(if view.color { Style::new().fg(Color::Cyan) } else { Style::new() });
+            .style(if view.screen.color { Style::new().fg(Color::Cyan) } else { Style::new() });
         frame.render_widget(line, area);
     }
 }
 
-fn offenders(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    if view.offenders().is_empty() {
-        frame.render_widget("nobody has done anything yet", area);
-        return;
-    }
-    let longest = |text: fn(&Offender) -> usize| {
-        let longest = view.offenders().iter().map(text).max().unwrap_or(0);
-        u16::try_from(longest).unwrap_or(u16::MAX).max(8)
-    };
-    let (source, rule) =
-        (longest(|one| one.source.to_string().len()), longest(|one| escape(&one.rule).len()));
-    let widths = [source, rule, 8, 8, 6, 4, 9];
-    // What the other columns and their gaps leave.
-    let taken = widths.iter().map(|width| usize::from(*width) + 1).sum();
-    let room = usize::from(area.width).saturating_sub(taken);
-    let room = if room < PORTS.len() { 0 } else { room };
-    let widths = widths.map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
-    let mark = |name: &str, sort: Sort| format!("{name}{}", if view.sort == sort { "▼" } else { "" });
-    let heading = Row::new([
-        Cell::from(mark("SOURCE", Sort::Source)),
-        Cell::from("RULE"),
-        right(mark("PACKETS", Sort::Packets)),
-        right(mark("DROPPED", Sort::Dropped)),
-        right(mark("PORTS", Sort::Ports)),
-        right(mark("INC", Sort::Incidents)),
-        Cell::from(mark("LEFT", Sort::Left)),
-        Cell::from(if room > 0 { PORTS } else { "" }),
-    ]);
-    let rows = view.offenders().iter().map(|one| row(one, room, view));
-    let table = Table::new(rows, widths)
-        .header(heading.style(Style::new().add_modifier(Modifier::BOLD)))
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut state = TableState::default().with_selected(view.selected());
-    frame.render_stateful_widget(table, area, &mut state);
-}
-
-fn right(text: String) -> Cell<'static> {
-    Cell::from(Line::from(text).right_aligned())
-}
-
-fn row(one: &Offender, room: usize, view: &View) -> Row<'static> {
-    let (time, style) = match &one.ban {
-        Some(ban) if !ban.enforced => (action(ban).replace("would ", "(") + ")", Style::new()),
-        Some(ban) if ban.expires_s.is_none() => ("for ever".to_owned(), tone(view, Color::Red)),
-        Some(ban) => (left(ban.expires_s), tone(view, Color::Red)),
-        None => ("-".to_owned(), Style::new()),
-    };
-    let list = (1..=64).rev().map(|most| one.port_ranges.describe(one.distinct_ports, most));
-    let list = list.into_iter().find(|list| list.chars().count() <= room).unwrap_or_default();
-    Row::new([
-        Cell::from(one.source.to_string()),
-        Cell::from(escape(&one.rule).into_owned()),
-        right(one.packets.to_string()),
-        right(one.dropped.to_string()),
-        right(one.distinct_ports.to_string()),
-        right(one.incidents.to_string()),
-        Cell::from(time).style(style),
-        Cell::from(list),
-    ])
-}
-
 fn dialog(frame: &mut Frame<'_>, view: &View) {
     let Some(dialog) = &view.dialog else { return };
-    let (title, lines, hint, from) = match dialog {
+    let (title, lines, hint) = match dialog {
         Dialog::Confirm { question, .. } => {
-            ("Sure?", vec![question.clone()], "y does it, any other key does not", 0)
+            ("Sure?".to_owned(), vec![question.as_str()], "y does it, any other key does not".to_owned())
         }
-        Dialog::Text { title, lines, from } => {
-            (title.as_str(), lines.clone(), "↑↓ scroll, any other key closes", *from)
+        Dialog::Explanation(text) => {
+            let (all, last) = (text.lines.len(), text.lines.len().min(text.from + text.room));
+            let shown = text.lines.iter().skip(text.from).take(text.room).map(String::as_str).collect();
+            let place = format!("{}-{last} of {all}", text.from + 1);
+            (text.title(), shown, format!("{place}: ↑↓ PgUp PgDn scroll, any other key closes"))
         }
-        Dialog::Help => ("Keys", HELP.lines().map(str::to_owned).collect(), "any key closes", 0),
+        Dialog::Help => ("Keys".to_owned(), HELP.lines().collect(), "any key closes".to_owned()),
     };
     let whole = frame.area();
-    let width = whole.width.min(80);
+    let most = if matches!(dialog, Dialog::Explanation(_)) { WIDEST } else { 80 };
+    let width = whole.width.min(most);
     let inner = usize::from(width.saturating_sub(2)).max(1);
     // Lines that are too long are wrapped.
-    let tall: usize = lines.iter().map(|line| line.chars().count().div_ceil(inner).max(1)).sum();
+    let tall: usize = lines.iter().map(|line| line.width().div_ceil(inner).max(1)).sum();
     let height = u16::try_from(tall + 2).unwrap_or(u16::MAX).min(whole.height);
     let area = whole.centered(Constraint::Length(width), Constraint::Length(height));
     let text: Vec<Line<'_>> = lines.into_iter().map(Line::raw).collect();
     let block = Block::bordered().title(format!(" {title} ")).title_bottom(format!(" {hint} "));
-    let paragraph = Paragraph::new(text).block(block).wrap(Wrap { trim: false });
     frame.render_widget(Clear, area);
-    frame.render_widget(paragraph.scroll((u16::try_from(from).unwrap_or(u16::MAX), 0)), area);
+    frame.render_widget(Paragraph::new(text).block(block).wrap(Wrap { trim: false }), area);
 }

@@ -6,16 +6,21 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
+use ratatui::layout::Size;
+
+use super::super::names::tests::named;
 use super::super::status::tests::status;
-use super::asker::Told;
+use super::super::why::tests::case;
+use super::asker::{Question, Told};
 use super::draw::draw;
 use super::view::{After, Dialog, Sort, View};
 use crate::control::protocol::{Refusal, Reply, Request, Status};
 use crate::report::golden::golden;
+use crate::report::screen::Screen;
 
 /// A view that has looked on for a minute, while packets came in a wave.
 fn view() -> View {
-    let mut view = View::new(false);
+    let mut view = View::new(Screen::default(), false);
     let begin = Instant::now();
     let mut told = Status { packets: 0, evidence: 0, ..status() };
     for second in 0..60_u64 {
@@ -73,6 +78,54 @@ fn help_stands_before_the_list_and_any_key_closes_it() {
 }
 
 #[test]
+fn an_explanation_is_scrolled_to_its_end_and_no_further_whatever_the_size() {
+    let mut view = view();
+    assert_eq!(press(&mut view, KeyCode::Enter), After::Ask(Question::Why("192.0.2.1".parse().unwrap())));
+    view.fit(Size::new(80, 14));
+    view.take(Told::Case(Box::new(case())));
+    golden("top-explanation-80x14.txt", &shown(&view, 80, 14));
+    let shows = |view: &View, what: &str| shown(view, 80, 14).contains(what);
+    press(&mut view, KeyCode::End);
+    assert!(shows(&view, "never acted") && !shows(&view, "is restricted:"), "{}", shown(&view, 80, 14));
+    press(&mut view, KeyCode::Down);
+    press(&mut view, KeyCode::PageUp);
+    press(&mut view, KeyCode::PageUp);
+    press(&mut view, KeyCode::Up);
+    assert!(shows(&view, "is restricted:"), "{}", shown(&view, 80, 14));
+    press(&mut view, KeyCode::End);
+    view.fit(Size::new(200, 50));
+    let large = shown(&view, 200, 50);
+    assert!(large.contains("is restricted:") && large.contains("never acted"), "{large}");
+    view.fit(Size::new(3, 2));
+    shown(&view, 3, 2);
+    press(&mut view, KeyCode::Char('x'));
+    assert_eq!(view.dialog, None);
+}
+
+#[test]
+fn a_case_that_cannot_be_told_is_a_message() {
+    let mut view = view();
+    view.take(Told::NoCase("the daemon is not running".to_owned()));
+    assert_eq!((view.message(), &view.dialog), (Some("the daemon is not running"), &None));
+}
+
+#[test]
+fn names_come_and_go_with_a_key_and_what_it_is_sorted_by_stays() {
+    let mut view = view();
+    assert_eq!(view.nameless(), None, "unasked for, nobody is asked");
+    press(&mut view, KeyCode::Char('n'));
+    assert_eq!(view.nameless().unwrap().len(), 30);
+    view.take_names(named(&[("192.0.2.1", "scanner.example.org"), ("192.0.2.2", "a\u{1b}[2J.example")]));
+    press(&mut view, KeyCode::Char('s'));
+    golden("top-names-80x24.txt", &shown(&view, 80, 24));
+    golden("top-names-200x50.txt", &shown(&view, 200, 50));
+    press(&mut view, KeyCode::Char('n'));
+    assert!(!shown(&view, 200, 50).contains("example"));
+    press(&mut view, KeyCode::Char('n'));
+    assert!(shown(&view, 200, 50).contains("scanner.example.org"), "what is known is there at once");
+}
+
+#[test]
 fn the_selection_stays_with_its_source_and_sorting_goes_round() {
     let mut view = view();
     press(&mut view, KeyCode::Down);
@@ -109,13 +162,14 @@ fn nothing_is_banned_or_lifted_without_a_yes() {
         assert_eq!(view.dialog, None);
     }
     press(&mut view, KeyCode::Char('b'));
-    let After::Ask(Request::Ban { target: banned, timeout_s, .. }) = press(&mut view, KeyCode::Char('y'))
+    let After::Ask(Question::Of(Request::Ban { target: banned, timeout_s, .. })) =
+        press(&mut view, KeyCode::Char('y'))
     else {
         panic!()
     };
     assert_eq!((banned, timeout_s), (target, Some(3600)));
     press(&mut view, KeyCode::Char('u'));
-    assert_eq!(press(&mut view, KeyCode::Char('y')), After::Ask(Request::Unban { target }));
+    assert_eq!(press(&mut view, KeyCode::Char('y')), After::Ask(Question::Of(Request::Unban { target })));
     // Number 4 is not banned.
     (0..3).for_each(|_| {
         view.press(KeyCode::Down, KeyModifiers::NONE).eq(&After::Nothing).then_some(()).unwrap()

@@ -4,12 +4,18 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+use ratatui::layout::Size;
+use ratatui::style::{Color, Modifier, Style};
 
-use super::super::{ssh, status};
-use super::asker::Told;
+use super::super::names::Names;
+use super::super::ssh;
+use super::asker::{Question, Told};
+use super::explanation::Explanation;
 use crate::control::protocol::{Offender, Reply, Request, Status};
 use crate::report::escape::escape;
+use crate::report::screen::Screen;
 use crate::report::target::Target;
 use crate::time::format_duration;
 
@@ -21,9 +27,6 @@ const BAN_FOR: Duration = Duration::from_secs(3600);
 
 /// How long a message stands.
 const MESSAGE: Duration = Duration::from_secs(8);
-
-/// How many columns a text of an explanation has.
-const TEXT: u16 = 76;
 
 /// By what the offenders are sorted; the most, or the first, on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,18 @@ impl Sort {
     const ALL: [Self; 6] =
         [Self::Packets, Self::Dropped, Self::Ports, Self::Incidents, Self::Left, Self::Source];
 
+    /// What its column is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Packets => "PACKETS",
+            Self::Dropped => "DROPPED",
+            Self::Ports => "PORTS",
+            Self::Incidents => "INC",
+            Self::Left => "LEFT",
+            Self::Source => "SOURCE",
+        }
+    }
+
     fn next(self) -> Self {
         let after = Self::ALL.into_iter().cycle().skip_while(|one| *one != self).nth(1);
         after.unwrap_or(self)
@@ -54,12 +69,8 @@ pub(super) enum Dialog {
         question: String,
         request: Request,
     },
-    /// A text, and the first line of it that is shown.
-    Text {
-        title: String,
-        lines: Vec<String>,
-        from: usize,
-    },
+    /// All about one of them.
+    Explanation(Explanation),
     Help,
 }
 
@@ -68,7 +79,7 @@ pub(super) enum Dialog {
 pub(super) enum After {
     Nothing,
     Quit,
-    Ask(Request),
+    Ask(Question),
 }
 
 /// Events a second, the latest first.
@@ -81,7 +92,8 @@ pub(super) struct Rates {
 /// All that is shown.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) color: bool,
+    pub(super) screen: Screen,
+    size: Size,
     pub(super) status: Option<Status>,
     /// When it came.
     at: Option<Instant>,
@@ -91,13 +103,18 @@ pub(super) struct View {
     pub(super) sort: Sort,
     selected: Option<Target>,
     pub(super) dialog: Option<Dialog>,
+    names_wanted: bool,
+    /// What has been found out while they were.
+    found: Names,
+    none: Names,
     message: Option<(String, Instant)>,
 }
 
 impl View {
-    pub(super) fn new(color: bool) -> Self {
+    pub(super) fn new(screen: Screen, names_wanted: bool) -> Self {
         Self {
-            color,
+            screen,
+            size: Size::new(80, 24),
             status: None,
             at: None,
             trouble: None,
@@ -105,6 +122,9 @@ impl View {
             sort: Sort::Packets,
             selected: None,
             dialog: None,
+            names_wanted,
+            found: Names::default(),
+            none: Names::default(),
             message: None,
         }
     }
@@ -117,16 +137,19 @@ impl View {
                 self.trouble = Some(why);
                 return;
             }
+            Told::Case(case) => {
+                let mut text = Explanation::new(case);
+                text.fit(self.size, self.names());
+                self.dialog = Some(Dialog::Explanation(text));
+                return;
+            }
+            Told::NoCase(why) => return self.say(why),
         };
         if self.trouble.take().is_some() {
             self.say("the daemon answers again".to_owned());
         }
         match reply {
             Reply::Status(status) => self.take_status(*status, at),
-            Reply::Address(known) => {
-                let (title, lines) = (known.address.to_string(), status::about(&known, TEXT));
-                self.dialog = Some(Dialog::Text { title, lines, from: 0 });
-            }
             Reply::Banned { ban } => {
                 let verb = if ban.enforced { "is banned" } else { "would be banned if nfban enforced," };
                 self.say(format!("{} {verb} for {}", ban.target, format_duration(BAN_FOR)));
@@ -157,6 +180,45 @@ impl View {
         }
         (self.status, self.at) = (Some(status), Some(at));
         self.order();
+    }
+
+    /// Takes in what has been found out.
+    pub(super) fn take_names(&mut self, names: Names) {
+        if let Some(note) = names.notes.first() {
+            self.say(note.clone());
+        }
+        self.found = names;
+    }
+
+    /// The names to show: none while they are not wanted.
+    pub(super) const fn names(&self) -> &Names {
+        if self.names_wanted { &self.found } else { &self.none }
+    }
+
+    /// Whether names are to be shown once they are known.
+    pub(super) const fn wants_names(&self) -> bool {
+        self.names_wanted
+    }
+
+    /// Whose names are wanted, if any are.
+    pub(super) fn nameless(&self) -> Option<Vec<IpNet>> {
+        let sources = || self.offenders().iter().map(|one| one.source.0).collect();
+        self.names_wanted.then(sources)
+    }
+
+    /// A colour, where colours are shown; else bold, so that it stands out all the same.
+    pub(super) const fn tone(&self, color: Color) -> Style {
+        let style = Style::new().add_modifier(Modifier::BOLD);
+        if self.screen.color { style.fg(color) } else { style }
+    }
+
+    /// Takes in how large the terminal is.
+    pub(super) fn fit(&mut self, size: Size) {
+        self.size = size;
+        let names = if self.names_wanted { &self.found } else { &self.none };
+        if let Some(Dialog::Explanation(text)) = &mut self.dialog {
+            text.fit(size, names);
+        }
     }
 
     fn say(&mut self, what: String) {
@@ -204,7 +266,10 @@ impl View {
         }
         match self.dialog.take() {
             Some(Dialog::Confirm { request, .. }) => self.confirm(code, request),
-            Some(Dialog::Text { title, lines, from }) => self.scroll(code, title, lines, from),
+            Some(Dialog::Explanation(mut text)) => {
+                self.dialog = text.press(code).then_some(Dialog::Explanation(text));
+                After::Nothing
+            }
             Some(Dialog::Help) => After::Nothing,
             None => self.command(code),
         }
@@ -212,22 +277,9 @@ impl View {
 
     fn confirm(&mut self, code: KeyCode, request: Request) -> After {
         if code == KeyCode::Char('y') {
-            return After::Ask(request);
+            return After::Ask(Question::Of(request));
         }
         self.say("nothing was done".to_owned());
-        After::Nothing
-    }
-
-    fn scroll(&mut self, code: KeyCode, title: String, lines: Vec<String>, from: usize) -> After {
-        let most = lines.len().saturating_sub(1);
-        let from = match code {
-            KeyCode::Down | KeyCode::Char('j') => from.saturating_add(1).min(most),
-            KeyCode::Up | KeyCode::Char('k') => from.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => from.saturating_add(10).min(most),
-            KeyCode::PageUp => from.saturating_sub(10),
-            _ => return After::Nothing,
-        };
-        self.dialog = Some(Dialog::Text { title, lines, from });
         After::Nothing
     }
 
@@ -248,12 +300,18 @@ impl View {
             KeyCode::Char('b') => self.ask_to_ban(),
             KeyCode::Char('u') => self.ask_to_unban(),
             KeyCode::Char('e') | KeyCode::Enter => {
-                let about = self.one().map(|one| Request::Status { address: Some(one.source) });
+                let about = self.one().map(|one| Question::Why(one.source));
                 return about.map_or(After::Nothing, After::Ask);
             }
+            KeyCode::Char('n') => self.switch_names(),
             _ => {}
         }
         After::Nothing
+    }
+
+    fn switch_names(&mut self) {
+        self.names_wanted = !self.names_wanted;
+        self.say(if self.names_wanted { "names are looked up" } else { "no names" }.to_owned());
     }
 
     fn step(&mut self, rows: usize, down: bool) {

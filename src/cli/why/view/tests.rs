@@ -1,7 +1,14 @@
+use super::fired::answered;
 use super::*;
 use crate::cli::bans::tests::row;
+use crate::cli::names::tests::named;
+use crate::control::protocol::{Exempt, Mode};
+use crate::decide::Evidence;
 use crate::event::IncidentId;
 use crate::packet::Verdict;
+use crate::report::firing::{Answer, Packet};
+use crate::report::screen::Screen;
+use crate::time::Wall;
 
 fn at(ms: i64) -> Wall {
     Wall(1_767_323_045_000_006 + ms * 1000)
@@ -49,7 +56,7 @@ fn fired() -> Firing {
     }
 }
 
-fn why() -> Why {
+pub(in crate::cli::why) fn why() -> Why {
     Why {
         address: "192.0.2.7".parse().unwrap(),
         mode: Mode::Enforce,
@@ -72,7 +79,8 @@ fn why() -> Why {
 
 fn shown(why: Why, screen: Screen) -> String {
     let mut out = Vec::new();
-    whole(&mut out, &Case { why, record: None }, screen).unwrap();
+    whole(&mut Page::new(&mut out, screen), &Case { why, record: None, trouble: None }, &Names::default())
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -106,6 +114,26 @@ If this is wrong
   allow: [\"192.0.2.7\"]  in nfban.yaml, then `nfban reload`: never acted against
 "
     );
+}
+
+#[test]
+fn names_stand_at_the_top_beside_ports_and_below_the_packets_of_a_prefix() {
+    let names = named(&[("192.0.2.7", "scanner.example.org")]);
+    let told = |why: Why| {
+        let mut out = Vec::new();
+        let case = Case { why, record: None, trouble: None };
+        whole(&mut Page::new(&mut out, NARROW), &case, &names).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let one = told(why());
+    assert!(one.starts_with("192.0.2.7 is scanner.example.org\n192.0.2.7 is restricted"), "{one}");
+    assert!(one.contains("203.0.113.5:22 (ssh) ") && one.contains("203.0.113.5:80 (http) "), "{one}");
+    assert!(one.contains("203.0.113.5:8080  "), "{one}");
+    assert_eq!(one.matches("scanner.example.org").count(), 1, "{one}");
+    let prefix = "192.0.2.0/24".parse().unwrap();
+    let many = told(Why { address: prefix, firings: vec![Firing { source: prefix, ..fired() }], ..why() });
+    assert!(many.starts_with("192.0.2.7 is restricted"), "a prefix has no name\n{many}");
+    assert_eq!(many.matches("  192.0.2.7 is scanner.example.org\n").count(), 1, "{many}");
 }
 
 #[test]
