@@ -1,4 +1,4 @@
-//! Listings of many bans: exact whatever happens meanwhile, and nothing waits for them.
+//! Many bans at once: listed, taken in and lifted, exactly whatever happens meanwhile, and nothing waits for it.
 
 #![expect(
     clippy::unwrap_used,
@@ -38,8 +38,13 @@ fn fill(home: &Namespace, daemon: &Daemon) {
 }
 
 fn listing(daemon: &Daemon) -> Child {
+    begun(daemon, &["bans", "--json"])
+}
+
+/// Asks, and does not wait for the answer.
+fn begun(daemon: &Daemon, arguments: &[&str]) -> Child {
     let mut command = Command::new(NFBAN);
-    command.arg("--socket").arg(daemon.setup().socket()).args(["bans", "--json"]);
+    command.arg("--socket").arg(daemon.setup().socket()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -126,5 +131,84 @@ fn a_listing_has_what_stood_all_the_time_and_nothing_that_was_lifted_before() {
     assert!(listing.wait().unwrap().success());
     wait_until("all are back", || daemon.bans().len() >= usize::try_from(MANY).unwrap());
     assert!(!daemon.log().contains("of 12."), "nobody has lifted any of them");
+    daemon.stop(Signal::TERM);
+}
+
+/// What nft lists of a set of addresses.
+fn in_kernel(home: &Namespace, set: &str) -> BTreeSet<String> {
+    let text = home.sh(&format!("nft list set inet nfban {set}"));
+    let words = text.split(|c: char| c.is_whitespace() || ",{}".contains(c));
+    words.filter(|word| word.parse::<Ipv4Addr>().is_ok()).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_taken_in_is_what_still_stands_when_its_turn_comes() {
+    let home = Namespace::new();
+    let daemon = Daemon::start(&home, "allow: [12.0.0.7]\n");
+    // In one commit after the other, so that the daemon has begun when the first of them go again.
+    let mut lines = String::new();
+    for number in 0..MANY {
+        let address = Ipv4Addr::from_bits(0x0c00_0000 + number);
+        let comma = if number % 50 == 49 { "}\n" } else { "," };
+        let begin = if number % 50 == 0 { "add element inet nfban restrict4 {" } else { "" };
+        write!(lines, "{begin}{address} timeout 1h{comma}").unwrap();
+    }
+    let file = daemon.setup().folder().join("many.nft");
+    fs::write(&file, lines).unwrap();
+    home.sh(&format!("nft -f {}", file.display()));
+    for number in (0..250).step_by(50) {
+        home.sh(&format!("nft delete element inet nfban restrict4 '{{ 12.0.1.{number} }}'"));
+        daemon.ask(&format!("unban 12.0.2.{number}"));
+        assert_eq!(daemon.ask(&format!("ban 192.0.2.{number} --for 1h")).exit, Some(0));
+    }
+    let mine = 5;
+    wait_until("the rest is taken in", || daemon.log().contains("by another program found in the table"));
+    let targets: BTreeSet<String> = daemon.targets().into_iter().collect();
+    let kernel: BTreeSet<String> =
+        ["ban4", "restrict4"].iter().flat_map(|set| in_kernel(&home, set)).collect();
+    assert_eq!(targets, kernel);
+    // Of those that were lifted by command some were not taken in yet then: they stand.
+    let fewest = usize::try_from(MANY).unwrap() - 1 - 5 - 5 + mine;
+    assert!((fewest..=fewest + 5).contains(&targets.len()), "{}", targets.len());
+    assert!(!targets.contains("12.0.0.7"), "on the allowlist");
+    assert!((0..250).step_by(50).all(|number| !targets.contains(&format!("12.0.1.{number}"))));
+    assert!((0..250).step_by(50).all(|number| targets.contains(&format!("192.0.2.{number}"))));
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn all_bans_are_lifted_in_parts_and_those_made_meanwhile_hold() {
+    let home = Namespace::new();
+    let daemon = Daemon::start(&home, "");
+    let standing = || {
+        let bans = &daemon.status()["bans"];
+        bans["ban"].as_u64().unwrap() + bans["restrict"].as_u64().unwrap()
+    };
+    let mut round = 0;
+    wait_until("a ban was made between the first and the last that was lifted", || {
+        round += 1;
+        fs::write(daemon.setup().folder().join("log"), "").unwrap();
+        fill(&home, &daemon);
+        let mut unban = begun(&daemon, &["unban", "--all"]);
+        wait_until("it has begun", || standing() < u64::from(MANY));
+        // One that was never banned, and one whose ban may still wait to be lifted.
+        let new = format!("192.0.2.{round}");
+        let again = "12.0.0.1".to_owned();
+        for ban in [&new, &again] {
+            assert_eq!(daemon.ask(&format!("ban {ban} --for 1h")).exit, Some(0));
+        }
+        let goes_on = unban.try_wait().unwrap().is_none();
+        assert!(unban.wait().unwrap().success());
+        let left: BTreeSet<String> = daemon.targets().into_iter().collect();
+        assert!(left.is_superset(&BTreeSet::from([new.clone(), again.clone()])), "{left:?}");
+        assert_eq!(left, in_kernel(&home, "ban4"));
+        assert_eq!(in_kernel(&home, "restrict4"), BTreeSet::new());
+        if goes_on {
+            assert_eq!(left, BTreeSet::from([new, again]), "and nothing else");
+        }
+        assert_eq!(daemon.ask("unban --all").exit, Some(0));
+        assert_eq!(daemon.targets(), Vec::<String>::new());
+        goes_on
+    });
     daemon.stop(Signal::TERM);
 }

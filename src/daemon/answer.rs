@@ -34,6 +34,7 @@ impl Daemon {
         let question = match &request {
             // The thread of the state database answers when it is done.
             Request::Forget { target } => return self.forget(target.0, responder),
+            Request::UnbanAll => return self.unban_all(responder),
             Request::Bans => Some(Question::Bans),
             Request::Status { address: Some(Target(net)) } if self.bans_about(*net).len() > FEW => {
                 Some(Question::About(*net))
@@ -64,7 +65,7 @@ impl Daemon {
                 self.with_held(bans, |this, held| this.address(target.0, this.rows_about(target.0, held)))
             }
             // The thread of the control socket answers these, but that of the state database forgets.
-            Request::Incidents(_) | Request::Record { .. } | Request::Forget { .. } => {
+            Request::Incidents(_) | Request::Record { .. } | Request::Forget { .. } | Request::UnbanAll => {
                 Reply::refused(Refusal::Busy, "the history is not read here")
             }
             Request::Why { address } => {
@@ -74,7 +75,6 @@ impl Daemon {
             Request::Bans => self.list_now(Question::Bans),
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
             Request::Unban { target } => self.unban(target.0),
-            Request::UnbanAll => self.unban_all(),
             Request::Reload => match self.reload() {
                 Ok(()) => Reply::Reloaded,
                 Err(why) => Reply::refused(Refusal::BadConfiguration, why),
@@ -148,16 +148,6 @@ impl Daemon {
             );
         }
         Reply::Unbanned { targets: vec![Target(target)] }
-    }
-
-    fn unban_all(&mut self) -> Reply {
-        let before: Vec<IpNet> = self.engine.ledger().iter().map(|standing| standing.target).collect();
-        self.engine.unban_all(&mut self.actions);
-        self.carry_out();
-        let mut lifted: Vec<IpNet> =
-            before.into_iter().filter(|target| self.engine.ledger().find(*target).is_none()).collect();
-        lifted.sort_unstable();
-        Reply::Unbanned { targets: lifted.into_iter().map(Target).collect() }
     }
 
     fn status(&self, suspects: &HashSet<IpNet>, held: &InKernel, redirected: Option<Redirected>) -> Reply {

@@ -234,10 +234,10 @@ impl Backend {
         }
     }
 
-    /// What others have done to the table.
-    pub(super) fn notice(&self, watch: &mut Watch) -> Noticed {
+    /// What others have done to the table: `all` of it, or a part.
+    pub(super) fn notice(&self, watch: &mut Watch, all: bool) -> Noticed {
         match self {
-            Self::Kernel(this) => this.kernel.notice(watch),
+            Self::Kernel(this) => this.kernel.notice(watch, all),
             Self::DryRun(..) => Noticed::default(),
         }
     }

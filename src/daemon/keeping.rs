@@ -18,12 +18,15 @@ use tracing::{info, warn};
 use self::patience::Patience;
 use super::backend::Backend;
 use super::{Daemon, clock};
-use crate::decide::Place;
+use crate::decide::{Measure, Place};
 use crate::enforce::{Change, Half, Held, Interference, Noticed, Watch};
 use crate::report::text::count;
 
 /// Bans put back between two rounds of packets: some 5 ms' worth, as long as packets may wait.
 const PART: usize = 1000;
+
+/// Bans of others taken in between two rounds of packets: the kernel is asked for each.
+const ADDED: usize = 250;
 
 /// Sets that somebody fills or takes prefixes from are read this much later: he may go on.
 const LOOK: Duration = Duration::from_millis(200);
@@ -54,8 +57,12 @@ pub(super) struct Keeping {
     unlimited: Vec<IpNet>,
     /// Whether some of them may stand there nevertheless.
     ask: bool,
+    /// Elements of hash sets that others have added, to be taken in.
+    added: Vec<(Measure, IpNet)>,
     /// Sets of which nothing is known but that they changed.
     unknown: BTreeSet<Place>,
+    /// How many bans of others were taken in since it began.
+    taken_in: usize,
     /// How many bans were put back since it began.
     put_back: usize,
     /// Boot time at which the watch last had nothing more to tell.
@@ -82,7 +89,9 @@ impl Keeping {
             lost: Vec::new(),
             unlimited: Vec::new(),
             ask: false,
+            added: Vec::new(),
             unknown: BTreeSet::new(),
+            taken_in: 0,
             put_back: 0,
             quiet: now,
             restored: Duration::ZERO,
@@ -134,6 +143,7 @@ impl Keeping {
             && !self.altered
             && self.lost.is_empty()
             && self.unlimited.is_empty()
+            && self.added.is_empty()
             && self.unknown.is_empty()
     }
 }
@@ -146,10 +156,15 @@ fn watch(backend: &Backend) -> Option<Watch> {
 }
 
 impl Daemon {
-    /// Takes in what others did to the table.
+    /// Takes in what others did to the table, all that is known by now.
     pub(super) fn notice(&mut self) {
+        self.notice_part(true);
+    }
+
+    /// Takes in a part of what others did, if it is much and not `all` is needed now.
+    pub(super) fn notice_part(&mut self, all: bool) {
         let Some(watch) = &mut self.keeping.watch else { return };
-        let Noticed { interferences, overrun, all } = self.backend.notice(watch);
+        let Noticed { interferences, overrun, all } = self.backend.notice(watch, all);
         for interference in interferences {
             self.take_in(interference);
         }
@@ -166,7 +181,8 @@ impl Daemon {
     }
 
     fn take_in(&mut self, interference: Interference) {
-        let Interference { by, table, frame, altered, sets, deleted, unlimited, changed } = interference;
+        let Interference { by, table, frame, altered, sets, deleted, unlimited, added, changed } =
+            interference;
         self.keeping.frame |= frame;
         self.keeping.altered |= altered;
         if table {
@@ -196,6 +212,7 @@ impl Daemon {
         let mut halves = unlimited.difference(&deleted).map(|(_, target)| *target).peekable();
         self.keeping.ask |= halves.peek().is_some();
         self.keeping.lost.extend(halves);
+        self.keeping.added.extend(added.into_iter().map(|(place, target)| (place.measure, target)));
         self.keeping.unknown.extend(changed);
         if !self.keeping.is_whole() {
             self.begin_repair(&by);
@@ -334,6 +351,17 @@ impl Daemon {
             self.keeping.repair_at = Some(now.boot + REFUSED);
             return false;
         }
+        let Keeping { lost, unlimited, added, .. } = &self.keeping;
+        if lost.is_empty() && unlimited.is_empty() && !added.is_empty() {
+            if !self.take_in_part() {
+                self.keeping.repair_at = Some(now.boot + REFUSED);
+                return false;
+            }
+            if self.keeping.is_whole() {
+                self.repaired();
+            }
+            return true;
+        }
         self.close_ears();
         let half = if self.keeping.lost.is_empty() { Half::Limits } else { Half::Drops };
         let Keeping { lost, unlimited, .. } = &mut self.keeping;
@@ -397,6 +425,26 @@ impl Daemon {
         self.carry_out();
     }
 
+    /// Takes in some of the bans that others have added, as far as the kernel still holds them. False when it does not tell.
+    fn take_in_part(&mut self) -> bool {
+        let added = &mut self.keeping.added;
+        let mut part = added.split_off(added.len().saturating_sub(ADDED));
+        part.retain(|(_, target)| self.engine.ledger().find(*target).is_none());
+        let held = match self.backend.held_of(&part) {
+            Ok(held) => held,
+            Err(error) => {
+                warn!("cannot read what was added to the table, trying again: {error}");
+                self.keeping.added.extend(part);
+                return false;
+            }
+        };
+        let known = self.engine.ledger().len();
+        self.engine.adopt(&held, clock::now(), &mut self.actions);
+        self.keeping.taken_in += self.engine.ledger().len().saturating_sub(known);
+        self.carry_out();
+        true
+    }
+
     /// Reads the sets of which nothing is known. False when the kernel does not tell.
     fn look(&mut self) -> bool {
         let unknown = std::mem::take(&mut self.keeping.unknown);
@@ -427,10 +475,7 @@ impl Daemon {
         let spared: HashSet<IpNet> = self.keeping.lost.iter().copied().collect();
         let known = self.engine.ledger().len();
         self.engine.reconcile_in(&held, seen, &spared, now, &mut self.actions);
-        let new = self.engine.ledger().len().saturating_sub(known);
-        if new > 0 {
-            info!("{} by another program found in the table and taken in", count(new as u64, "ban", "bans"));
-        }
+        self.keeping.taken_in += self.engine.ledger().len().saturating_sub(known);
         self.carry_out();
         true
     }
@@ -440,6 +485,10 @@ impl Daemon {
         let now = clock::now().boot;
         if keeping.put_back > 0 {
             info!("{} back in the kernel", count(keeping.put_back as u64, "ban is", "bans are"));
+        }
+        let new = std::mem::take(&mut keeping.taken_in);
+        if new > 0 {
+            info!("{} by another program found in the table and taken in", count(new as u64, "ban", "bans"));
         }
         if std::mem::take(&mut keeping.removed) {
             keeping.patience.done(now);

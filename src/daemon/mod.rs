@@ -28,6 +28,7 @@ mod surroundings;
 pub mod switch;
 mod texts;
 mod trap;
+mod unbanning;
 mod wait;
 mod watchdog;
 mod why;
@@ -53,6 +54,7 @@ use self::rates::Rates;
 use self::saving::Saving;
 use self::signals::{Signal, Signals};
 use self::trap::Traps;
+use self::unbanning::Unbannings;
 use self::watchdog::Watchdog;
 use crate::config::{Control, Problems};
 use crate::control::archive::Archive;
@@ -140,6 +142,7 @@ struct Daemon {
     captures: Captures,
     searches: Searches,
     listings: Listings,
+    unbannings: Unbannings,
     traps: Traps,
     /// None where there is no state directory, and in a dry run.
     memory: Option<Memory>,
@@ -302,6 +305,7 @@ impl Daemon {
             captures,
             searches,
             listings,
+            unbannings: Unbannings::default(),
             traps,
             memory,
             saving,
@@ -367,7 +371,7 @@ impl Daemon {
                 self.take_queued();
             }
             if woken.table {
-                self.notice();
+                self.notice_part(false);
             }
             if woken.packets {
                 self.take_packets();
@@ -448,6 +452,7 @@ impl Daemon {
         self.latest.mind_hooks(self.loaded.config.mode);
         self.repair();
         self.list_on();
+        self.unban_on();
         self.engine.advance(now, &mut self.actions);
         self.carry_out();
         self.save_bans(now);

@@ -19,7 +19,7 @@ use crate::time::{Stamp, Wall};
 const GATHER: Duration = Duration::from_millis(500);
 
 /// Changed targets handed over at a time: some milliseconds' worth.
-const PART: usize = 10_000;
+const PART: usize = 4_000;
 
 /// After a failure all bans are handed over anew this much later; a full disk is not mended within a second.
 const ANEW: Duration = Duration::from_secs(10);

@@ -39,6 +39,7 @@ impl Daemon {
             look_at,
             self.engine.next_deadline(),
             self.listings.next_deadline(),
+            self.unbannings.next_deadline(),
             self.metrics.next_deadline(),
         ];
         let due = own.into_iter().chain([self.refresh_at, Some(self.resolvers_at), until]).flatten().min();

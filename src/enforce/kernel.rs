@@ -415,9 +415,10 @@ impl Kernel {
         Watch::open(&self.settings.table, &self.sets, self.connection.port())
     }
 
-    /// What others have done to the table since the last time, as far as `watch` has heard of it.
-    pub fn notice(&self, watch: &mut Watch) -> Noticed {
-        watch.notice(self.connection.port())
+    /// What others have done to the table since the last time, as far as `watch` has heard of it: `all` of that, or a part that
+    /// takes some milliseconds to read.
+    pub fn notice(&self, watch: &mut Watch, all: bool) -> Noticed {
+        watch.notice(self.connection.port(), all)
     }
 
     /// Has `watch` hear nothing until [`Self::heed`]: the kernel tells every element that is added to whoever listens, and that

@@ -24,8 +24,11 @@ use crate::netlink::{Attribute, Message, Messages, Socket};
 const BUFFER: usize = 32 << 20;
 /// The kernel gathers what it tells in datagrams of a page (`nft_commit_notify`).
 const DATAGRAM: usize = 64 << 10;
-/// Datagrams read at a time, 20 ms' worth. What is left makes the descriptor readable again.
-const BUDGET: usize = 8192;
+/// Datagrams read between two rounds of packets, some milliseconds' worth: each tells of up to 20 elements. What is left makes
+/// the descriptor readable again.
+const SOME: usize = 256;
+/// And where an answer needs to know all: no more than the buffer holds.
+const ALL: usize = 8192;
 
 /// What others did to the table in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,7 +47,9 @@ pub struct Interference {
     pub deleted: BTreeSet<(Place, IpNet)>,
     /// Restricted sources whose rate limits were.
     pub unlimited: BTreeSet<(Place, IpNet)>,
-    /// Sets that must be read to know what became of them: elements were added, or stretches deleted.
+    /// Sources whose elements were added to hash sets.
+    pub added: Vec<(Place, IpNet)>,
+    /// Interval sets, which must be read to know what became of them: stretches were added or deleted.
     pub changed: BTreeSet<Place>,
 }
 
@@ -123,15 +128,15 @@ impl Watch {
         self.deaf_since
     }
 
-    /// Reads what waits, without blocking, but for what `own_port` did.
-    pub(super) fn notice(&mut self, own_port: u32) -> Noticed {
+    /// Reads what waits, without blocking, but for what `own_port` did; a part of it if there is much and not `all` is needed.
+    pub(super) fn notice(&mut self, own_port: u32, all: bool) -> Noticed {
         if self.own_port != own_port {
             self.own_port = own_port;
             // Where it fails, what is ours is left out below.
             let _ = self.socket.leave_out_port(own_port);
         }
         let mut noticed = Noticed::default();
-        for _ in 0..BUDGET {
+        for _ in 0..if all { ALL } else { SOME } {
             match self.socket.receive(&mut self.buffer) {
                 Ok(datagram) => {
                     for message in Messages::new(datagram).filter(|message| message.port != own_port) {
@@ -233,12 +238,15 @@ impl Interference {
             NFT_MSG_DELSETELEM | NFT_MSG_DESTROYSETELEM | NFT_MSG_NEWSETELEM => {
                 let deleted = kind != NFT_MSG_NEWSETELEM;
                 match name(NFTA_SET_ELEM_LIST_SET).and_then(|set| Use::of(set, sets)) {
-                    Some(Use::Held(place) | Use::Rates(place)) if place.prefix || !deleted => {
+                    Some(Use::Held(place) | Use::Rates(place)) if place.prefix => {
                         let start = ours(message, sets).find(|read| !read.is_end);
                         self.changed.extend(start.map(|_| place));
                     }
-                    Some(Use::Held(place)) => self.deleted.extend(keys(message, sets, place)),
-                    Some(Use::Rates(place)) => self.unlimited.extend(keys(message, sets, place)),
+                    Some(Use::Held(place)) if deleted => self.deleted.extend(keys(message, sets, place)),
+                    Some(Use::Held(place)) => self.added.extend(keys(message, sets, place)),
+                    Some(Use::Rates(place)) if deleted => self.unlimited.extend(keys(message, sets, place)),
+                    // A limit alone drops nothing but what is above it.
+                    Some(Use::Rates(_)) => {}
                     Some(Use::List) => self.altered = true,
                     None => {}
                 }
@@ -269,6 +277,7 @@ fn keys<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::Measure;
     use crate::netlink::{Batch, Header};
 
     fn told(kind: u16, body: impl Fn(&mut Batch)) -> Interference {
@@ -311,6 +320,16 @@ mod tests {
         assert_eq!(targets(&deleted("restrict6", "2001:db8::").deleted), ["2001:db8::/64"]);
         assert_eq!(targets(&deleted("restrict4_rate", "192.0.2.7").unlimited), ["192.0.2.7/32"]);
         assert!(deleted("services", "192.0.2.7").altered);
+        let added = told(NFT_MSG_NEWSETELEM, |m| {
+            message::elements(m, "nfban", "ban4", |list| {
+                message::Key::One("192.0.2.7".parse().unwrap()).write(list)
+            });
+        });
+        assert_eq!(
+            added.added,
+            [(Place::of(Measure::Ban, "192.0.2.7/32".parse().unwrap()), "192.0.2.7/32".parse().unwrap())]
+        );
+        assert!(added.changed.is_empty() && added.deleted.is_empty());
         let prefixes = deleted("ban4_prefix", "192.0.2.0");
         assert!(prefixes.deleted.is_empty() && prefixes.changed.len() == 1);
     }

@@ -232,10 +232,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Lifts all bans; tells how many.
-    pub fn unban_all(&mut self, actions: &mut Vec<Action>) -> usize {
-        actions.extend(self.ledger.iter().map(lift).map(Action::Enforce));
-        self.ledger.len()
+    /// Lifts those of these bans that stand since `asked` (boot time) or longer: what was decided later stands.
+    pub fn unban_older(&self, targets: &[IpNet], asked: Duration, actions: &mut Vec<Action>) {
+        let standing = targets.iter().filter_map(|target| self.ledger.find(*target));
+        let older = standing.filter(|ban| ban.since.boot <= asked);
+        actions.extend(older.map(lift).map(Action::Enforce));
     }
 
     /// Ends all bans but those by hand. The kernel holds none of them any more.
@@ -276,6 +277,12 @@ impl Engine {
             let reason = if was_due { BanEndReason::Expired } else { BanEndReason::Unban };
             end_of(&standing, reason, now, actions);
         }
+        self.adopt(held, now, actions);
+    }
+
+    /// Takes in what is `held` and was not known: an earlier run left it there, or somebody else put it there. What is shielded
+    /// is lifted.
+    pub fn adopt(&mut self, held: &[Held], now: Stamp, actions: &mut Vec<Action>) {
         for held in held.iter().filter(|held| held.expires.is_none_or(|left| left > TICK)) {
             let known = self.ledger.find(held.target).is_some();
             if known || self.ledger.is_owed(held.target, held.measure) {
