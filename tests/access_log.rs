@@ -316,7 +316,7 @@ fn check_warns_of_a_log_that_will_not_be_readable() {
         said.contains("warning: ") && said.contains("cannot be read by") && said.contains("log-files.conf"),
         "{said}"
     );
-    assert!(said.contains("1 warnings"), "{said}");
+    assert!(said.contains("1 warning"), "{said}");
     assert!(check("644").contains("0 warnings"));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nfban::control::archive::Archive;
 use nfban::control::listener::Listener;
-use nfban::control::protocol::{Address, BanRow, Refusal, Reply, Request};
+use nfban::control::protocol::{Address, BanRow, Mode, Refusal, Reply, Request};
 use nfban::control::server::{Limits, Server};
 use nfban::decide::Measure;
 use nfban::report::target::Target;
@@ -291,7 +291,7 @@ fn a_user_who_may_not_open_the_socket_gets_77() {
 
 #[test]
 fn an_answer_that_does_not_fit_the_question_is_no_answer() {
-    let daemon = Daemon::answering(|_| Reply::Reloaded);
+    let daemon = Daemon::answering(|_| Reply::Reloaded { mode: Mode::Enforce, off: false });
     for arguments in [&["status"][..], &["bans"], &["ban", "192.0.2.7"], &["unban", "192.0.2.7"]] {
         assert_fails(&daemon.run(arguments), 69, "another version");
     }

@@ -11,13 +11,15 @@ use nfban::control::archive::Archive;
 use nfban::control::client::{AskError, ask};
 use nfban::control::inbox::{Inbox, Responder};
 use nfban::control::listener::Listener;
-use nfban::control::protocol::{BanRow, Refusal, Reply, Request};
+use nfban::control::protocol::{BanRow, Mode, Refusal, Reply, Request};
 use nfban::control::server::{Limits, Server};
 use nfban::decide::Measure;
 use nfban::report::target::Target;
 use nfban::time::Wall;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Gid, Uid, geteuid};
+
+const RELOADED: Reply = Reply::Reloaded { mode: Mode::Enforce, off: false };
 
 /// A server in a folder that everybody may enter, as /run/nfban is.
 struct Running {
@@ -184,22 +186,22 @@ fn a_member_of_the_group_may_read_and_not_change() {
 #[test]
 fn what_is_no_request_is_refused_and_the_server_goes_on() {
     let mut running = start(Limits::default(), None);
-    running.serve(|_, responder| responder.send(Reply::Reloaded));
+    running.serve(|_, responder| responder.send(RELOADED));
     for octets in [&b"\n"[..], b"flush\n", b"{\"request\":\"flush\"}\n", b"\xff\xfe\0\n"] {
         assert_eq!(refusal(raw(&running.socket, octets)), Refusal::BadRequest);
     }
-    assert_eq!(ask(&running.socket, &Request::Reload).unwrap(), Reply::Reloaded);
+    assert_eq!(ask(&running.socket, &Request::Reload).unwrap(), RELOADED);
 }
 
 #[test]
 fn a_request_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
     let limits = Limits { request: 1000, ..Limits::default() };
     let mut running = start(limits, None);
-    running.serve(|_, responder| responder.send(Reply::Reloaded));
+    running.serve(|_, responder| responder.send(RELOADED));
     let mut request = br#"{"request":"reload"}"#.to_vec();
     request.resize(limits.request - 1, b' ');
     request.push(b'\n');
-    assert_eq!(raw(&running.socket, &request), Reply::Reloaded);
+    assert_eq!(raw(&running.socket, &request), RELOADED);
     request.insert(0, b' ');
     assert_eq!(refusal(raw(&running.socket, &request)), Refusal::BadRequest);
     assert_eq!(
@@ -213,12 +215,12 @@ fn a_request_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
 fn too_many_clients_are_turned_away_and_let_in_when_others_leave() {
     let limits = Limits { clients: 4, patience: Duration::from_secs(60), ..Limits::default() };
     let mut running = start(limits, None);
-    running.serve(|_, responder| responder.send(Reply::Reloaded));
+    running.serve(|_, responder| responder.send(RELOADED));
     let idle: Vec<_> = (0..limits.clients).map(|_| UnixStream::connect(&running.socket).unwrap()).collect();
     assert_eq!(refusal(ask(&running.socket, &Request::Reload).unwrap()), Refusal::Busy);
     drop(idle);
     let limit = Instant::now() + Duration::from_secs(10);
-    while ask(&running.socket, &Request::Reload).unwrap() != Reply::Reloaded {
+    while ask(&running.socket, &Request::Reload).unwrap() != RELOADED {
         assert!(Instant::now() < limit, "nobody is let in again");
     }
 }
@@ -234,7 +236,7 @@ fn readers_cannot_lock_the_administrator_out() {
     let (held, holding) = mpsc::channel();
     running.serve(move |request, responder| match request {
         Request::Bans => held.send(responder).unwrap(),
-        _ => responder.send(Reply::Reloaded),
+        _ => responder.send(RELOADED),
     });
     let readers: Vec<_> = (0..3)
         .map(|_| {
@@ -245,7 +247,7 @@ fn readers_cannot_lock_the_administrator_out() {
     let held: Vec<_> = (0..3).map(|_| holding.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
     let fourth = ask_as(65_534, &[GROUP], &running.socket, Request::Bans).unwrap();
     assert_eq!(refusal(fourth.unwrap()), Refusal::Busy);
-    assert_eq!(ask(&running.socket, &Request::Reload).unwrap(), Reply::Reloaded);
+    assert_eq!(ask(&running.socket, &Request::Reload).unwrap(), RELOADED);
     for responder in held {
         responder.send(Reply::Bans { bans: vec![] });
     }
@@ -267,13 +269,13 @@ fn a_client_that_does_not_read_its_reply_keeps_nobody_waiting() {
     running.serve(|request, responder| {
         responder.send(match request {
             Request::Bans => Reply::Bans { bans: (0..20_000).map(row).collect() },
-            _ => Reply::Reloaded,
+            _ => RELOADED,
         });
     });
     let mut deaf = UnixStream::connect(&running.socket).unwrap();
     deaf.write_all(b"{\"request\":\"bans\"}\n").unwrap();
     let limit = Instant::now() + Duration::from_secs(10);
-    while ask(&running.socket, &Request::Reload).unwrap() != Reply::Reloaded {
+    while ask(&running.socket, &Request::Reload).unwrap() != RELOADED {
         assert!(Instant::now() < limit, "the deaf client still holds the only place");
     }
 }
@@ -291,7 +293,7 @@ fn an_engine_that_does_not_answer_is_spoken_for() {
     assert_eq!(refusal(ask(&running.socket, &Request::Reload).unwrap()), Refusal::Busy, "kept");
     // The first was still in the queue, its client long gone; answering it late harms nobody.
     for late in remembered.try_iter() {
-        late.send(Reply::Reloaded);
+        late.send(RELOADED);
     }
     drop(running.inbox.take());
     assert_eq!(refusal(ask(&running.socket, &Request::Bans).unwrap()), Refusal::Busy, "the server goes on");

@@ -76,9 +76,10 @@ fn off_lets_everybody_in_at_once_and_stays_over_a_restart_until_on() {
 
     let answer = daemon.ask("off");
     assert_eq!(
-        answer.out, "nfban is off: 1 ban lifted, and nobody is banned until `nfban on`\n",
+        answer.out, "nfban is off: 1 ban lifted, 1 by hand waits, and nobody is banned until `nfban on`\n",
         "{answer:?}"
     );
+    assert_eq!(daemon.ask("off").out, "nfban was off already: nobody is banned until `nfban on`\n");
     assert!(!has_table(&pair));
     assert!(reaches(&pair, SCANNER) && reaches(&pair, ENEMY));
     let first = |daemon: &Daemon| daemon.ask("status").out.lines().next().unwrap().to_owned();
@@ -88,7 +89,9 @@ fn off_lets_everybody_in_at_once_and_stays_over_a_restart_until_on() {
     scan(&pair);
     wait_until("the scan is found", || daemon.targets() == [ENEMY, SCANNER]);
     assert!(daemon.bans().iter().all(|ban| ban["enforced"] == false));
-    assert_eq!(daemon.ask("reload").exit, Some(0));
+    let answer = daemon.ask("reload");
+    assert_eq!(answer.out, "the configuration was read again: nfban is off until `nfban on`\n", "{answer:?}");
+    daemon.says("configuration reloaded: switched off");
     assert!(!has_table(&pair), "a reload does not switch it on");
     assert!(reaches(&pair, SCANNER));
 
@@ -101,7 +104,7 @@ fn off_lets_everybody_in_at_once_and_stays_over_a_restart_until_on() {
     assert!(!has_table(&pair) && reaches(&pair, ENEMY));
 
     let answer = daemon.ask("on");
-    assert_eq!(answer.out, "nfban enforces again, and 1 ban by hand\n", "{answer:?}");
+    assert_eq!(answer.out, "nfban enforces again, with 1 ban by hand\n", "{answer:?}");
     assert!(first(&daemon).contains(" enforces, "), "{}", first(&daemon));
     assert!(!reaches(&pair, ENEMY) && reaches(&pair, SCANNER));
     assert_eq!(daemon.bans()[0]["reason"], "spam");

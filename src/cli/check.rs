@@ -5,14 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
-use super::{Global, Session};
+use super::{Global, Session, unfed};
 use crate::capture::kmsg::DEVICE;
 use crate::config::rules::{self, Rules};
 use crate::config::{Capture, Config, LogText, Problem, Problems, Severity, Trust, odd_rules};
 use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
+use crate::hooks::{Hook, Way};
 use crate::host::reader::Reader;
 use crate::instance::Instance;
+use crate::metrics::Listen;
 use crate::report::escape::escape;
 use crate::report::text::count;
 use crate::setup;
@@ -36,7 +38,9 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         odd_rules(config, rules).into_iter().for_each(|warning| problems.push(warning));
     }
     if let Some(config) = &config {
-        unreadable(config, &file).into_iter().for_each(|warning| problems.push(warning));
+        let reader = Reader::of_service(Path::new("/"), USER);
+        unreadable(config, &file, reader.as_ref()).into_iter().for_each(|warning| problems.push(warning));
+        cut_off(config, &file, reader.as_ref()).into_iter().for_each(|warning| problems.push(warning));
     }
     let warnings = problems.len() - errors;
     session.show_problems(&problems);
@@ -49,12 +53,14 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     };
     setup::ruleset(&config, &rules.packets)
         .map_err(|error| Failure::new(Exit::BadConfiguration, error.to_string()))?;
-    let traps = trouble_with_traps(&config, session);
+    let mut trouble = trouble_with_traps(&config, session);
+    trouble.extend(unfed::of_configuration(&config));
     session.show(|out, _| {
         let enabled = rules.packets.iter().filter(|rule| rule.enabled).count()
             + rules.web.rule.iter().filter(|rule| rule.enabled).count();
-        writeln!(out, "{}: good, {enabled} rules, {warnings} warnings", file.display())?;
-        traps.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
+        let warnings = count(u64::try_from(warnings).unwrap_or(u64::MAX), "warning", "warnings");
+        writeln!(out, "{}: good, {enabled} rules, {warnings}", file.display())?;
+        trouble.iter().try_for_each(|line| writeln!(out, "{}", escape(line)))
     })?;
     match warnings {
         1.. if arguments.strict => {
@@ -94,15 +100,13 @@ fn trouble_with_traps(config: &Config, session: &Session) -> Vec<String> {
 const USER: &str = "nfban";
 
 /// Warns of logs that the service may not read. Where there is no such user, nfban runs as whoever asks.
-fn unreadable(config: &Config, file: &Path) -> Vec<Problem> {
-    let reader = Reader::of_service(Path::new("/"), USER);
-    let denied = |path: &Path| match &reader {
+fn unreadable(config: &Config, file: &Path, reader: Option<&Reader>) -> Vec<Problem> {
+    let denied = |path: &Path| match reader {
         Some(reader) => reader.may_read(path).is_ok_and(|may| !may),
         None => File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
     };
-    let who = reader
-        .as_ref()
-        .map_or_else(|| "you".to_owned(), |reader| format!("the service's user, {}", reader.name));
+    let who =
+        reader.map_or_else(|| "you".to_owned(), |reader| format!("the service's user, {}", reader.name));
     let warning = |what: String, example: &str| Problem {
         severity: Severity::Warning,
         ..Problem::of_file(
@@ -116,13 +120,34 @@ fn unreadable(config: &Config, file: &Path) -> Vec<Problem> {
             denied(path).then(|| warning(path.display().to_string(), "log-files.conf"))
         }
         Capture::Log(LogText::Journal) => {
-            let denied =
-                reader.as_ref().map_or_else(|| denied(Path::new(DEVICE)), |reader| !reader.reads_kernel_log);
+            let denied = reader.map_or_else(|| denied(Path::new(DEVICE)), |reader| !reader.reads_kernel_log);
             denied.then(|| warning(format!("`log: journal` ({DEVICE})"), "kernel-log.conf"))
         }
         Capture::Nflog(_) | Capture::Nfqueue { .. } => None,
     };
     config.capture.iter().filter_map(of).collect()
+}
+
+/// Warns of what takes internet sockets, where the service may open none.
+fn cut_off(config: &Config, file: &Path, reader: Option<&Reader>) -> Vec<Problem> {
+    if reader.is_none_or(|reader| reader.opens_internet_sockets) {
+        return Vec::new();
+    }
+    let stops = "`nfban run` will not start";
+    let traps = setup::trap(config).map(|_| ("traps of tcp", stops));
+    let metrics =
+        matches!(config.metrics.listen, Some(Listen::Tcp(_))).then_some(("metrics at a port", stops));
+    let is_webhook = |hook: &Hook| matches!(hook.way, Way::Webhook(_));
+    let webhooks = config.hooks.iter().any(is_webhook).then_some(("webhooks", "they will all fail"));
+    let warning = |(what, so): (&str, &str)| Problem {
+        severity: Severity::Warning,
+        ..Problem::of_file(
+            file.display().to_string(),
+            format!("{what} take internet sockets, which the service may not open: {so}"),
+            "see /usr/share/doc/nfban/examples/systemd/network.conf".to_owned(),
+        )
+    };
+    [traps, metrics, webhooks].into_iter().flatten().map(warning).collect()
 }
 
 /// Configuration and rules as far as they can be read, with all that is wrong with either.

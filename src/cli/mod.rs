@@ -26,6 +26,7 @@ mod ssh;
 mod status;
 mod top;
 mod unban;
+mod unfed;
 mod usage;
 mod why;
 

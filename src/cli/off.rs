@@ -71,10 +71,20 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
 }
 
 fn done(reply: &Reply, session: &mut Session) -> Result<Exit, Failure> {
-    let Reply::Off { lifted, forgotten, .. } = reply else { return Err(Failure::off_topic()) };
+    let Reply::Off { lifted, waiting, was_off, forgotten, .. } = reply else {
+        return Err(Failure::off_topic());
+    };
     let shown = session.show(|out, _| {
+        if *was_off {
+            return writeln!(out, "nfban was off already: nobody is banned until `nfban on`");
+        }
         let lifted = count(*lifted, "ban", "bans");
-        writeln!(out, "nfban is off: {lifted} lifted, and nobody is banned until `nfban on`")
+        let waiting = match waiting {
+            0 => String::new(),
+            1 => ", 1 by hand waits".to_owned(),
+            _ => format!(", {waiting} by hand wait"),
+        };
+        writeln!(out, "nfban is off: {lifted} lifted{waiting}, and nobody is banned until `nfban on`")
     })?;
     match forgotten {
         None => Ok(shown),

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         }
         Some(Reply::On { bans: 0, .. }) => "nfban enforces again".to_owned(),
         Some(Reply::On { bans, .. }) => {
-            format!("nfban enforces again, and {} by hand", count(bans, "ban", "bans"))
+            format!("nfban enforces again, with {} by hand", count(bans, "ban", "bans"))
         }
         Some(_) => return Err(Failure::off_topic()),
         None => match daemon::switch::on(&options).map_err(|error| failure(&error, session))? {

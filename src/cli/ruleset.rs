@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::Session;
 use super::exit::{Exit, Failure};
-use crate::config::{Capture, Config, Nflog};
+use super::{Session, ssh};
+use crate::config::{Capture, Config, Nflog, Service};
 use crate::decide::Mode;
 use crate::packet::Verdict;
+use crate::packet::protocol::TCP;
 use crate::setup;
 
 /// Print the nftables text that pairs with the configuration
@@ -33,7 +34,20 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let text = paired(&config, &file).ok_or_else(|| {
         Failure::new(Exit::No, "no NFLOG group for refused packets is captured: nothing to pair with")
     })?;
+    let notes: Vec<String> = locks_out(&config, ssh::port()).into_iter().collect();
+    session.note(&notes);
     session.show(|out, _| out.write_all(text.as_bytes()))
+}
+
+/// What somebody who loads the ruleset over SSH must hear first: that the next session will not get in.
+fn locks_out(config: &Config, ssh: Option<u16>) -> Option<String> {
+    let port = ssh?;
+    let is_published = |service: &Service| service.protocol == TCP && service.ports.contains(&port);
+    (!config.services.iter().any(is_published)).then(|| {
+        format!(
+            "your SSH session came to port {port}, which `services` does not have: this ruleset would refuse the next one"
+        )
+    })
 }
 
 /// The ruleset that is shipped as an example, and tested as such.
@@ -61,8 +75,11 @@ fn paired(config: &Config, path: &Path) -> Option<String> {
         .collect();
 
     let mut text = format!(
-        "#!/usr/sbin/nft -f\n#\n# Pairs with {}. Made by `nfban ruleset` from the example server.nft, whose\n\
-         # header tells how to load and remove it: it owns the table `inet server` alone.\n\n",
+        "#!/usr/sbin/nft -f\n#\n\
+         # Made by `nfban ruleset` for {}: accepts new connections to its `services` and refuses all others.\n#\n\
+         # Load:    nft -f FILE. Loading it again replaces it. It owns the table `inet server` alone.\n\
+         # Keep:    over a reboot as /etc/nftables.conf, with `systemctl enable nftables`.\n\
+         # Remove:  nft delete table inet server\n\n",
         path.display()
     );
     let header = |line: &&str| line.starts_with('#') || line.is_empty();
@@ -148,7 +165,7 @@ fn without_idle_hooks<'a>(
 }
 
 fn protocol_name(number: u8) -> String {
-    use crate::packet::protocol::{SCTP, TCP, UDP, UDPLITE};
+    use crate::packet::protocol::{SCTP, UDP, UDPLITE};
     match number {
         TCP => "tcp".to_owned(),
         UDP => "udp".to_owned(),
@@ -181,6 +198,17 @@ mod tests {
         assert!(text.contains("prefix \"nfban:invalid\" group 7 snaplen 256"));
         assert!(text.contains("prefix \"nfban:accepted\" group 8 snaplen 128"));
         assert!(!text.contains("group 10"));
+    }
+
+    #[test]
+    fn who_would_lock_himself_out_over_ssh_hears_of_it() {
+        let (config, _) = Config::read(&Source::new("nfban.yaml", "services: [22, udp/2222]")).unwrap();
+        assert_eq!((locks_out(&config, None), locks_out(&config, Some(22))), (None, None));
+        assert!(
+            locks_out(&config, Some(2222))
+                .unwrap()
+                .contains("came to port 2222, which `services` does not have")
+        );
     }
 
     #[test]

@@ -1,26 +1,37 @@
-//! Where one's own SSH session comes from, so that nobody locks himself out by mistake.
+//! Where one's own SSH session comes from and to which port, so that nobody locks himself out by mistake.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// What sshd tells a session of its client; the address is the first word of both (sshd in ssh(1), ENVIRONMENT).
+/// What sshd tells a session of its client; the client's address is the first word of both, the port of sshd the last
+/// (ssh(1), ENVIRONMENT).
 const VARIABLES: [&str; 2] = ["SSH_CONNECTION", "SSH_CLIENT"];
 
 /// Between a login shell and a command lie a few processes, and no chain of parents is without end.
 const GENERATIONS: usize = 64;
 
-/// The address that this process's SSH session comes from. Where sudo or su have cleared the environment, the nearest
-/// of the processes that led to this one tells it: they began with the session's.
+/// The address that this process's SSH session comes from.
 pub(super) fn peer() -> Option<IpAddr> {
-    let own = VARIABLES.iter().find_map(|name| address(&std::env::var(name).ok()?));
+    session(address)
+}
+
+/// The port that this process's SSH session came to.
+pub(super) fn port() -> Option<u16> {
+    session(|value| value.split_whitespace().last()?.parse().ok())
+}
+
+/// What `read` makes of the variables of this process's SSH session. Where sudo or su have cleared the environment, the
+/// nearest of the processes that led to this one has them: they began with the session's.
+fn session<T>(read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let own = VARIABLES.iter().find_map(|name| read(&std::env::var(name).ok()?));
     own.or_else(|| {
         let mut process = parent("self")?;
         for _ in 0..GENERATIONS {
             // That of another user cannot be read, its parent's perhaps can.
             let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            if let Some(address) = address_in(&environment) {
-                return Some(address);
+            if let Some(found) = within(&environment, &read) {
+                return Some(found);
             }
             process = parent(&process.to_string())?;
         }
@@ -36,13 +47,13 @@ fn parent(process: &str) -> Option<u32> {
     fields.split_whitespace().nth(1)?.parse().ok().filter(|parent| *parent > 0)
 }
 
-/// The address in an environment, `NAME=value` with a NUL after each.
-fn address_in(environment: &[u8]) -> Option<IpAddr> {
+/// What `read` makes of the variables in an environment, `NAME=value` with a NUL after each.
+fn within<T>(environment: &[u8], read: impl Fn(&str) -> Option<T>) -> Option<T> {
     VARIABLES.iter().find_map(|name| {
         environment.split(|octet| *octet == 0).find_map(|entry| {
             let entry = OsString::from_vec(entry.to_vec()).into_string().ok()?;
             let (known, value) = entry.split_once('=')?;
-            (known == *name).then(|| address(value))?
+            (known == *name).then(|| read(value))?
         })
     })
 }
@@ -70,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_environment_is_searched_by_whole_names() {
-        let found = |environment: &[u8]| address_in(environment).map(|address| address.to_string());
+        let found = |environment: &[u8]| within(environment, address).map(|address| address.to_string());
         assert_eq!(found(b"X=1\0SSH_CLIENT=192.0.2.7 1 22\0").as_deref(), Some("192.0.2.7"));
         assert_eq!(found(b"MY_SSH_CLIENT=192.0.2.7 1 22\0SSH_CLIENT\0\xff=\0"), None);
         assert_eq!(found(b""), None);

@@ -9,9 +9,9 @@ pub(super) use self::overview::{headline, short};
 
 use ipnet::IpNet;
 
-use super::Session;
 use super::exit::{Exit, Failure};
 use super::names::Choice;
+use super::{Session, unfed};
 use crate::control::protocol::{Reply, Request};
 use crate::report::json;
 use crate::report::screen;
@@ -39,6 +39,9 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let height = (!arguments.json).then(|| screen::height(&std::io::stdout())).flatten();
     let names = arguments.names.look_up(sources(&reply));
     session.note(&names.notes);
+    if let (Reply::Status(status), false) = (&reply, arguments.json) {
+        session.note(unfed::of_status(status).as_slice());
+    }
     session.show(|mut out, screen| match &reply {
         // The reply is the object that --json promises.
         reply if arguments.json => json::write_line(&mut out, reply),

@@ -19,6 +19,8 @@ pub struct Report<'s> {
     /// Which of them is being parsed.
     file: usize,
     problems: Problems,
+    /// What to write instead of the value that is being read, if it is wrong: better than what its grammar says.
+    instead: Option<String>,
 }
 
 impl<'s> Report<'s> {
@@ -31,7 +33,7 @@ impl<'s> Report<'s> {
     /// The same of several sources, of which the first is to be parsed first.
     #[must_use]
     pub fn of_all(sources: &'s [Source]) -> Self {
-        Self { sources, file: 0, problems: Problems::default() }
+        Self { sources, file: 0, problems: Problems::default(), instead: None }
     }
 
     /// What is being parsed, and its number; none behind the last one.
@@ -70,7 +72,8 @@ impl<'s> Report<'s> {
 
     /// Reports a value that does not read as it should.
     pub fn wrong(&mut self, place: Place, wrong: Wrong) {
-        self.push(Severity::Error, place, &wrong.message, wrong.hint);
+        let hint = self.instead.clone().or(wrong.hint);
+        self.push(Severity::Error, place, &wrong.message, hint);
     }
 
     fn push(&mut self, severity: Severity, place: Place, message: &str, hint: Option<String>) {
@@ -164,7 +167,10 @@ impl<'s> Report<'s> {
 
     /// Reads every item of a list.
     pub fn list<T>(&mut self, node: &Node, mut item: impl FnMut(&Node, &mut Self) -> Option<T>) -> Vec<T> {
-        self.items(node).iter().filter_map(|node| item(node, self)).collect()
+        self.instead = unbracketed(node);
+        let list = self.items(node).iter().filter_map(|node| item(node, self)).collect();
+        self.instead = None;
+        list
     }
 
     /// The keys of a mapping; `what` names it in messages. `None` if it is no mapping, which is reported.
@@ -180,6 +186,13 @@ impl<'s> Report<'s> {
         };
         Some(Keys { what, place: node.place, entries: entries.iter().collect(), asked: Vec::new() })
     }
+}
+
+/// What to write for a list that stands there as one text, `22, 80` or `22 80`, as other programs have them.
+fn unbracketed(node: &Node) -> Option<String> {
+    let Value::Scalar { text, plain: true } = &node.value else { return None };
+    let words: Vec<&str> = text.split([',', ' ', '\t']).filter(|word| !word.is_empty()).collect();
+    (words.len() > 1).then(|| format!("a list takes brackets: `[{}]`", words.join(", ")))
 }
 
 /// A mapping whose keys are asked for one after the other; what nobody asked for is unknown.

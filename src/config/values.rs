@@ -177,10 +177,13 @@ pub fn network(text: &str) -> Result<IpNet, Wrong> {
         return Ok(IpNet::from(address));
     }
     let network: IpNet = text.parse().map_err(|_| {
-        Wrong::new(
-            format!("`{text}` is no address and no prefix"),
-            "write `192.0.2.7`, `192.0.2.0/24` or `\"2001:db8::/48\"`",
-        )
+        let is_name = text.contains(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+        let hint = match is_name {
+            true => "no names are looked up here: write the address that it has",
+            false => "write `192.0.2.7`, `192.0.2.0/24` or `\"2001:db8::/48\"`",
+        };
+        Wrong::new(format!("`{text}` is no address and no prefix"), hint)
     })?;
     if network.trunc() != network {
         return Err(Wrong::new(

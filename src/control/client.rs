@@ -29,7 +29,10 @@ pub enum AskError {
     )]
     NotRunning(PathBuf),
     /// The socket is not for us.
-    #[error("no permission to use {}; try sudo, or join the group nfban to read", .0.display())]
+    #[error(
+        "no permission to use {}: try sudo; to look without it, join its group (usermod -aG nfban YOU) and log in anew",
+        .0.display()
+    )]
     NoPermission(PathBuf),
     /// Somebody listens and does not answer.
     #[error("the daemon does not answer on {}: {error}; look at: systemctl status nfban", path.display())]

@@ -191,7 +191,7 @@ impl Desk {
         let rights = peer.rights(self.own_uid, self.listener.group);
         let room = match rights {
             Rights::Nothing => {
-                let message = "only root and members of the socket's group may ask; try sudo";
+                let message = "only root and members of the socket's group may ask: try sudo";
                 return turn_away(stream, &Reply::refused(Refusal::NoPermission, message));
             }
             Rights::Read => self.limits.clients - self.limits.clients / 4,

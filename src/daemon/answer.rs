@@ -76,7 +76,7 @@ impl Daemon {
             Request::Ban { target, timeout_s, reason } => self.ban(target.0, timeout_s, reason),
             Request::Unban { target } => self.unban(target.0),
             Request::Reload => match self.reload() {
-                Ok(()) => Reply::Reloaded,
+                Ok(()) => Reply::Reloaded { mode: self.loaded.config.mode, off: self.off.is_some() },
                 Err(why) => Reply::refused(Refusal::BadConfiguration, why),
             },
             Request::Off => self.switch_off(by),

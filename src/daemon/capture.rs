@@ -214,7 +214,15 @@ impl Captures {
     /// A line a capture for the log.
     pub(super) fn describe(&self) -> Vec<String> {
         let groups = self.groups.iter().map(|group| {
-            format!("NFLOG group {}: packets are {}", group.settings.group, group.verdict.as_str())
+            let what = match group.verdict {
+                Verdict::Refused => "packets that the firewall refuses",
+                Verdict::Accepted => "first packets of connections that it accepts",
+                Verdict::Invalid => "packets that connection tracking calls invalid",
+                Verdict::Fragment => "fragments",
+                Verdict::Outbound => "connections that this host opens",
+                Verdict::Undecided => "packets before a verdict",
+            };
+            format!("NFLOG group {}: {what}", group.settings.group)
         });
         groups.chain(self.queues.describe()).chain(self.texts.describe()).collect()
     }

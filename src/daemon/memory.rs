@@ -20,6 +20,9 @@ use crate::time::Stamp;
 /// A process that is killed forgets at most this much of what it saw. A slow scan sends a handful of packets in that time.
 const EVERY: Duration = Duration::from_secs(300);
 
+/// How soon a snapshot is tried again that found two others waiting: bans and incidents are often written in that moment.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// How long the end waits for the disk; the service manager waits for 90 s.
 const AT_MOST: Duration = Duration::from_secs(20);
 
@@ -28,6 +31,8 @@ const AT_MOST: Duration = Duration::from_secs(20);
 pub(super) struct Memory {
     keeper: Keeper,
     save_at: Duration,
+    /// Whether there was no room for the latest snapshot.
+    refused: bool,
     /// How far the next snapshot is, and what is in it so far.
     snapshot: Option<(Progress, Vec<memory::Memory>)>,
 }
@@ -90,7 +95,11 @@ impl Memory {
         });
         recall(&store, &directory, engine, now, &mut alarms);
         match Keeper::start(store) {
-            Ok(keeper) => (Some(Self { keeper, save_at: now.boot + EVERY, snapshot: None }), kept, alarms),
+            Ok(keeper) => (
+                Some(Self { keeper, save_at: now.boot + EVERY, refused: false, snapshot: None }),
+                kept,
+                alarms,
+            ),
             Err(error) => {
                 warn!("cannot start the thread of the state database, so it stays as it is: {error}");
                 (None, kept, alarms)
@@ -124,11 +133,14 @@ impl Memory {
             *progress = next;
             return;
         }
-        self.save_at = now.boot + EVERY;
         let (_, memories) = self.snapshot.take().unwrap_or_default();
-        if !self.keeper.save(memories, now) {
+        let refused = !self.keeper.save(memories, now);
+        let twice = refused && self.refused;
+        if twice {
             warn!("the disk is slow: the state database is still being written");
         }
+        self.save_at = now.boot + if refused && !twice { AGAIN } else { EVERY };
+        self.refused = refused;
     }
 
     /// Hands over what has changed of the bans; gives it back where there is no room.

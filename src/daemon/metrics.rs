@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::protocol::BanCounts;
 use crate::decide::{Measure, Place, Scope};
 use crate::event::{BanEndReason, Event};
-use crate::metrics::{Board, Listen, Picture, Server};
+use crate::metrics::{Board, Listen, Picture, Server, StartError as ServerError};
 use crate::time::Stamp;
 
 /// From one picture to the next.
@@ -53,7 +53,12 @@ fn serve(config: &Config, board: &Board) -> Result<Option<Server>, StartError> {
     let group = crate::host::group_id(&config.control.group);
     let start = |listen: &Listen| Server::start(listen, group, board.clone());
     let server = config.metrics.listen.as_ref().map(start).transpose();
-    server.map_err(|error| StartError::needs("answer metrics", error))
+    server.map_err(|error| match &error {
+        ServerError::Tcp { error: cause, .. } if StartError::is_sandbox(cause) => {
+            StartError::no_internet_sockets("answer metrics", error)
+        }
+        _ => StartError::needs("answer metrics", error),
+    })
 }
 
 /// What was told so far, by what it was about.

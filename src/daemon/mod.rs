@@ -118,6 +118,17 @@ impl StartError {
     fn needs(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Needs { what: what.into(), source: source.into() }
     }
+
+    /// Whether RestrictAddressFamilies= of the unit stands in the way. No kernel that filters packets lacks the family itself.
+    fn is_sandbox(error: &std::io::Error) -> bool {
+        error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+
+    fn no_internet_sockets(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let remedy = "the service may open no internet sockets until /usr/share/doc/nfban/examples/systemd/network.conf \
+                      lets it";
+        Self::NoPermission { what: format!("{what} ({remedy})"), source: source.into() }
+    }
 }
 
 /// Changes of addresses and routes come in bursts; they are gathered for this long.
@@ -361,10 +372,8 @@ impl Daemon {
             for signal in signals.pending() {
                 match signal {
                     Signal::Stop => return,
-                    Signal::Reload => match self.reload() {
-                        Ok(()) => info!("configuration reloaded"),
-                        Err(why) => warn!("configuration not reloaded, the old one goes on: {why}"),
-                    },
+                    // It has told of its outcome.
+                    Signal::Reload => drop(self.reload()),
                 }
             }
             if woken.queued {

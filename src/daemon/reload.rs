@@ -1,15 +1,17 @@
 //! A new configuration while running.
 
 use sd_notify::NotifyState;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::loaded::{Loaded, in_a_line};
 use super::{Daemon, clock, notify};
+use crate::decide::Mode;
 use crate::detect::Capacity;
 use crate::setup;
 
 impl Daemon {
-    /// Takes a new configuration if it is good; else everything stays as it is. The service manager is told of both ends.
+    /// Takes a new configuration if it is good; else everything stays as it is. The service manager is told of both ends,
+    /// and the log of the outcome, whoever asked.
     pub(super) fn reload(&mut self) -> Result<(), String> {
         // Without the time, a manager that waits for the reload takes the message for one of an earlier reload (sd_notify(3)).
         let begin = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]);
@@ -17,7 +19,20 @@ impl Daemon {
         let taken = self.take_configuration();
         // When it began nowhere, its end changes nothing.
         notify(&[NotifyState::Ready]);
+        match &taken {
+            Ok(()) => info!("configuration reloaded: {}", self.stance()),
+            Err(why) => warn!("configuration not reloaded, the old one goes on: {why}"),
+        }
         taken
+    }
+
+    /// What is done about offenders, in a word or two.
+    const fn stance(&self) -> &'static str {
+        match (self.off.is_some(), self.loaded.config.mode) {
+            (true, _) => "switched off",
+            (false, Mode::Enforce) => "enforcing",
+            (false, Mode::Watch) => "watching",
+        }
     }
 
     fn take_configuration(&mut self) -> Result<(), String> {

@@ -150,7 +150,8 @@ impl Daemon {
             );
         }
         if let Some(off) = self.off {
-            return Reply::Off { off, lifted: 0, forgotten: None };
+            let waiting = self.engine.ledger().len() as u64;
+            return Reply::Off { off, lifted: 0, waiting, was_off: true, forgotten: None };
         }
         let off = Off { since: Wall::from(clock::now()), by };
         let switch = Switch::of(&self.options);
@@ -166,16 +167,18 @@ impl Daemon {
         self.engine.end_decided(clock::now(), &mut self.actions);
         // While it still enforces: whoever is told of bans is told of their ends.
         self.carry_out();
-        let lifted = (before - self.engine.ledger().len()) as u64;
+        let waiting = self.engine.ledger().len();
+        let (lifted, waiting) = ((before - waiting) as u64, waiting as u64);
         self.off = Some(off);
         let taken = self.take(self.loaded.clone().switched(true));
         let forgotten = written.and_then(|file| sync(&file, &switch.directory)).err();
         let forgotten = forgotten.map(|error| format!("{}: {error}", switch.directory.display()));
         warn!(
-            "switched off by user {by}: {lifted} bans are lifted, and nothing is enforced until `nfban on`"
+            "switched off by user {by}: {lifted} bans are lifted, {waiting} by hand wait, and nothing is enforced until \
+             `nfban on`"
         );
         match taken {
-            Ok(()) => Reply::Off { off, lifted, forgotten },
+            Ok(()) => Reply::Off { off, lifted, waiting, was_off: false, forgotten },
             Err(why) => Reply::refused(Refusal::Busy, format!("nothing is dropped any more, but: {why}")),
         }
     }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::Errno;
 use tracing::warn;
 
 use super::{StartError, clock};
@@ -107,11 +106,8 @@ impl Traps {
 
 fn listen(port: u16, config: &Config) -> Result<Trap, StartError> {
     Trap::open(port, settings(config)).map_err(|error| {
-        // RestrictAddressFamilies= of the unit. No kernel that filters packets lacks the family itself.
-        if Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT) {
-            let what = "listen for connections to traps (the service may open no internet sockets until \
-                        /usr/share/doc/nfban/examples/systemd/network.conf lets it)";
-            return StartError::NoPermission { what: what.to_owned(), source: error.into() };
+        if StartError::is_sandbox(&error) {
+            return StartError::no_internet_sockets("listen for connections to traps", error);
         }
         let what = format!(
             "listen on tcp/{port} for connections to traps (`trap: {{listen: PORT}}` names another port, and \

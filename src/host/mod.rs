@@ -7,6 +7,7 @@
 
 mod address;
 mod diag;
+mod firewall;
 mod link;
 mod listeners;
 mod nexthop;
@@ -27,6 +28,7 @@ use ipnet::IpNet;
 
 use crate::netlink::{Batch, Header, Message, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 
+pub use firewall::logged_groups;
 pub use listeners::{listeners, tcp_listeners};
 pub use process::{Culprit, Owner, Process};
 pub use resolver::resolvers;

@@ -16,6 +16,8 @@ pub struct Reader {
     groups: Vec<u32>,
     /// Whether it may read the kernel's messages (CAP_SYSLOG).
     pub reads_kernel_log: bool,
+    /// Whether it may open internet sockets (RestrictAddressFamilies=).
+    pub opens_internet_sockets: bool,
 }
 
 impl Reader {
@@ -45,7 +47,9 @@ impl Reader {
             }
         }
         let reads_kernel_log = settings(&units, "AmbientCapabilities").any(|word| word == "CAP_SYSLOG");
-        Some(Self { name: name.to_owned(), uid, groups, reads_kernel_log })
+        let mut families = settings(&units, "RestrictAddressFamilies").peekable();
+        let opens_internet_sockets = families.peek().is_none() || families.any(|word| word == "AF_INET");
+        Some(Self { name: name.to_owned(), uid, groups, reads_kernel_log, opens_internet_sockets })
     }
 
     /// Whether it may open `path` for reading, as far as can be told from outside.
@@ -125,6 +129,13 @@ mod tests {
         let reader = || Reader::of_service(root.path(), "nfban").unwrap();
         assert_eq!(Reader::of_service(root.path(), "nobody"), None);
         assert!(!reader().may_read(&log).unwrap() && !reader().reads_kernel_log);
+        assert!(reader().opens_internet_sockets, "nothing forbids it");
+        let unit = "[Service]\nRestrictAddressFamilies=AF_NETLINK AF_UNIX\n";
+        fs::write(at("etc/systemd/system/nfban.service"), unit).unwrap();
+        assert!(!reader().opens_internet_sockets);
+        let drop_in = "[Service]\nRestrictAddressFamilies=AF_INET AF_INET6\n";
+        fs::write(at("etc/systemd/system/nfban.service.d/network.conf"), drop_in).unwrap();
+        assert!(reader().opens_internet_sockets);
         let drop_in =
             "[Service]\nSupplementaryGroups=systemd-journal adm\nAmbientCapabilities = CAP_SYSLOG\n";
         fs::write(at("etc/systemd/system/nfban.service.d/logs.conf"), drop_in).unwrap();

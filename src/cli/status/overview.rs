@@ -103,15 +103,16 @@ pub(in crate::cli) fn headline(status: &Status, screen: Screen) -> String {
     let does = match (status.off, status.mode) {
         (Some(off), _) => {
             let since = moment(off.since);
-            let does = format!("is OFF since {since}, by user {}: `nfban on` enforces again", off.by);
-            screen.paint(Tone::Bad, &does).into_owned()
+            let who = if off.by == 0 { "root".to_owned() } else { format!("user {}", off.by) };
+            screen.paint(Tone::Bad, &format!("is OFF since {since} by {who}, until `nfban on`")).into_owned()
         }
         (None, Mode::Enforce) => screen.paint(Tone::Good, "enforces").into_owned(),
         (None, Mode::Watch) => screen.paint(Tone::Warn, "watches and bans nobody").into_owned(),
     };
     let up = format_duration(Duration::from_secs(status.uptime_s));
     let name = screen.paint(Tone::Strong, &name);
-    format!("{name} {does}, for {up} (since {}), process {}", moment(status.since), status.pid)
+    let runs = if status.off.is_some() { "; it has run for" } else { ", for" };
+    format!("{name} {does}{runs} {up} (since {}), process {}", moment(status.since), status.pid)
 }
 
 fn captures(captures: &[Capture], screen: Screen) -> Vec<String> {
@@ -172,7 +173,8 @@ fn counts(status: &Status, names: &Names, screen: Screen) -> Table {
     let hooks = &status.hooks;
     if hooks.hooks > 0 {
         let lost = if hooks.lost > 0 { format!(", {} events lost", hooks.lost) } else { String::new() };
-        row("hooks", format!("{}, told {} times, {} failed{lost}", hooks.hooks, hooks.told, hooks.failed));
+        let told = count(hooks.told, "time", "times");
+        row("hooks", format!("{}, told {told}, {} failed{lost}", hooks.hooks, hooks.failed));
     }
     row("kernel", kernel(status));
     table

@@ -142,13 +142,22 @@ pub enum Reply {
         copies: Vec<String>,
     },
     /// The new configuration is in use.
-    Reloaded,
+    Reloaded {
+        /// What is in force.
+        mode: Mode,
+        /// Whether that is so because nfban is switched off.
+        off: bool,
+    },
     /// Nothing is enforced.
     Off {
         /// Since when.
         off: Off,
         /// How many bans were lifted.
         lifted: u64,
+        /// How many by hand are out of the kernel, and stand again when it is on.
+        waiting: u64,
+        /// Whether it was off already.
+        was_off: bool,
         /// Why a restart will enforce again, if it will.
         forgotten: Option<String>,
     },
