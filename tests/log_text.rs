@@ -328,6 +328,40 @@ fn lines_of_other_programs_are_not_ours_whatever_they_quote() {
     }
 }
 
+/// As Linux 6.18 printed what a user without any rights had given to mount(2).
+#[test]
+fn a_packet_that_a_message_of_the_kernel_quotes_is_none() {
+    let quotes = [
+        format!("overlayfs: failed to resolve '/nonexist/{WORDS4} ': -2"),
+        format!("overlayfs: failed to resolve '/nonexist/nfban:refused {WORDS4}': -2"),
+        // In a record of /dev/kmsg a line break is spelled out.
+        format!("3,6847,44459319544,-;overlayfs: failed to resolve '/x/\\x0a{WORDS6} ': -2"),
+        // Cut off behind 1,024 octets.
+        format!("overlayfs: failed to resolve '/nonexist/{WORDS4} AAAA AAAA AA"),
+        format!("overlayfs: failed to resolve '/nonexist/{} {WORDS4}", "A".repeat(700)),
+        format!("a message: /{} {WORDS4}", "A".repeat(700)),
+        format!("squashfs: Unknown parameter \"{WORDS4}"),
+        format!("cgroup: fork rejected by pids controller in /user.slice/{WORDS4}"),
+        format!("usb 1-1: Product: {WORDS4}"),
+        format!("nfban:refused {WORDS4} MARK=0x1 ': -2"),
+    ];
+    for quote in quotes {
+        for carrier in ["", "[   12.345678] ", "May  7 18:21:49 host kernel: "] {
+            let line = format!("{carrier}{quote}");
+            assert_eq!(Decoder::new().decode(line.as_bytes()), Outcome::Malformed(Reason::Quoted), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_or_an_interface_with_a_quotation_mark_is_one() {
+    for prefix in ["'guests' ", "nfban:refused don't ", "[UFW BLOCK] "] {
+        let words = WORDS4.replace("IN=eth0", "IN=e'th0");
+        let (_, verdict, _) = decoded(format!("{prefix}{words}").as_bytes());
+        assert_eq!(verdict, Verdict::Refused, "{prefix}");
+    }
+}
+
 #[test]
 fn an_ipv6_payload_length_of_zero_hides_no_port() {
     let (packet, ..) = decoded(WORDS6.replace("LEN=60", "LEN=40").as_bytes());

@@ -14,6 +14,7 @@ mod carrier;
 mod journal;
 mod lines;
 mod prefix;
+mod quote;
 mod scan;
 mod time;
 mod words;
@@ -85,6 +86,9 @@ pub enum Reason {
     /// The line ended before the packet's words did.
     #[error("the line was cut off")]
     LineTruncated,
+    /// The kernel quotes in a message of its own what somebody told it.
+    #[error("quoted by another message of the kernel")]
+    Quoted,
     /// A length that contradicts another one.
     #[error("the lengths contradict each other")]
     Length,
@@ -140,6 +144,9 @@ fn kernel_message(time: Option<LineTime>, message: &[u8]) -> Outcome<'_> {
     };
     if names_a_process(prefix) {
         return Outcome::NotOurs;
+    }
+    if quote::is_quoted(prefix, words) {
+        return Outcome::Malformed(Reason::Quoted);
     }
     let told = match words::read(words) {
         Ok(Some(told)) => told,

@@ -30,6 +30,13 @@ const KNOWN: [(&[u8], Meaning); 5] = [
     (b"nf_ct_proto_", Meaning::Verdict(Verdict::Invalid)),
 ];
 
+/// Whether a prefix says what it is, so that nothing else can have been printed before it.
+pub(super) fn is_known(prefix: &[u8]) -> bool {
+    Verdict::from_prefix(prefix).is_some()
+        || prefix.starts_with(b"[UFW ")
+        || KNOWN.iter().any(|(beginning, _)| prefix.starts_with(beginning))
+}
+
 pub(super) fn meaning(prefix: &[u8], told: &Told<'_>) -> Meaning {
     let prefix = prefix.trim_ascii_start();
     if let Some(verdict) = Verdict::from_prefix(prefix) {
