@@ -139,6 +139,40 @@ fn a_reply_of_a_hundred_thousand_bans_arrives_whole() {
 }
 
 #[test]
+fn a_question_of_a_client_that_has_gone_reaches_nobody_and_a_command_is_carried_out() {
+    let mut running = start(Limits { clients: 4, ..Limits::default() }, None);
+    let ask_and_go = |request: &[u8]| {
+        let mut stream = UnixStream::connect(&running.socket).unwrap();
+        stream.write_all(request).unwrap();
+    };
+    for _ in 0..3 {
+        ask_and_go(b"{\"request\":\"bans\"}\n");
+    }
+    ask_and_go(b"{\"request\":\"unban-all\"}\n");
+    // One that is there still; that it was let in shows that the others are gone.
+    let socket = running.socket.clone();
+    let last = std::thread::spawn(move || {
+        loop {
+            match ask(&socket, &Request::Bans).unwrap() {
+                Reply::Refused { refusal: Refusal::Busy, .. } => std::thread::yield_now(),
+                reply => return reply,
+            }
+        }
+    });
+    let inbox = running.inbox.take().unwrap();
+    let mut asked = Vec::new();
+    while asked.last() != Some(&Request::Bans) {
+        assert!(readable(&inbox));
+        while let Some((request, responder)) = inbox.try_next() {
+            asked.push(request);
+            responder.send(Reply::Bans { bans: vec![] });
+        }
+    }
+    assert_eq!(asked, [Request::UnbanAll, Request::Bans]);
+    assert_eq!(last.join().unwrap(), Reply::Bans { bans: vec![] });
+}
+
+#[test]
 fn whoever_is_neither_root_nor_in_the_group_may_not_even_connect() {
     let running = start(Limits::default(), None);
     if let Some(answer) = ask_as(65_534, &[], &running.socket, Request::Bans) {

@@ -122,7 +122,12 @@ fn as_the_service_runs_a_hook_cannot_change_the_firewall() {
     const NOBODY: u32 = 65534;
     chown(setup.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
     fs::set_permissions(setup.folder(), PermissionsExt::from_mode(0o755)).unwrap();
-    let lines = format!("{NOTE}; nft flush ruleset 2> \"$1.nft\"; id -u > \"$1.id\"; exit 0");
+    // Neither by itself nor by having the daemon do it: the socket lets this user in, to reload.
+    let ask = format!("{NFBAN} --socket {}", setup.socket().display());
+    let lines = format!(
+        "{NOTE}; nft flush ruleset 2> \"$1.nft\"; {ask} unban --all > \"$1.ask\" 2>&1; {ask} off >> \"$1.ask\" 2>&1; \
+         {ask} status > \"$1.status\"; id -u > \"$1.id\"; exit 0"
+    );
     let (note, noted) = (program(setup.folder(), "note", &lines), setup.folder().join("noted"));
     let hooks = format!("hooks: [{{on: ban, command: [{}, {}]}}]\n", note.display(), noted.display());
     setup.configure(&hooks);
@@ -139,6 +144,9 @@ fn as_the_service_runs_a_hook_cannot_change_the_firewall() {
     }
     let refused = read(&noted.with_added_extension("nft"));
     assert!(refused.contains("Operation not permitted"), "{refused}");
+    let refused = read(&noted.with_added_extension("ask"));
+    assert_eq!(refused.matches("only root may change anything").count(), 2, "{refused}");
+    assert!(read(&noted.with_added_extension("status")).contains("enforce"));
     assert_eq!(daemon.targets(), [STRANGER]);
     daemon.stop(Signal::TERM);
 }

@@ -12,7 +12,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -69,6 +71,26 @@ fn others_are_answered_while_many_bans_are_listed() {
         assert_eq!(answers, [Some(0); 3]);
         begun && goes_on
     });
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn those_who_ask_and_hang_up_hold_nobody_up() {
+    let home = Namespace::new();
+    let daemon = Daemon::start(&home, "");
+    fill(&home, &daemon);
+    for _ in 0..2_000 {
+        // Where the queue of connections is full, some wait.
+        let mut stream = UnixStream::connect(daemon.setup().socket()).unwrap();
+        let _ = stream.write_all(b"{\"request\":\"bans\"}\n");
+    }
+    let all = usize::try_from(MANY).unwrap();
+    assert_eq!(daemon.bans().len(), all);
+    let pid = daemon.status()["pid"].as_u64().unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let most =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    assert!(most.parse::<u32>().unwrap() < 400_000, "{most} KiB for 2,000 answers that nobody wants");
     daemon.stop(Signal::TERM);
 }
 

@@ -4,8 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Weak};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -51,9 +51,19 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// The next request, if one waits. Call it until it says `None` whenever the descriptor is readable.
+    /// The next request, if one waits. Call it until it says `None` whenever the descriptor is readable. Questions of
+    /// clients that have gone meanwhile are passed over: else who asks and hangs up could make the engine work without end.
     #[must_use]
     pub fn try_next(&self) -> Option<(Request, Responder)> {
+        loop {
+            let (request, responder) = self.try_any()?;
+            if request.changes() || responder.is_awaited() {
+                return Some((request, responder));
+            }
+        }
+    }
+
+    fn try_any(&self) -> Option<Pending> {
         match self.requests.try_recv() {
             Ok(pending) => Some(pending),
             Err(TryRecvError::Disconnected) => {
@@ -81,6 +91,7 @@ impl AsFd for Inbox {
 pub struct Responder {
     pub(super) client: u64,
     pub(super) peer: Peer,
+    pub(super) waiting: Weak<()>,
     pub(super) answers: Option<Sender<Answer>>,
     pub(super) wake: Wake,
 }
@@ -90,6 +101,12 @@ impl Responder {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether the client still waits for the answer.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.strong_count() > 0
     }
 
     /// Answers. Never blocks, and a client that is gone is no error.

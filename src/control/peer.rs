@@ -23,6 +23,8 @@ pub enum Rights {
     Nothing,
     /// What changes nothing.
     Read,
+    /// That, and to have the configuration read again.
+    Reload,
     /// Everything.
     Change,
 }
@@ -38,11 +40,14 @@ impl Peer {
         Ok(Self { pid: credentials.pid, uid: credentials.uid, gid: credentials.gid, groups })
     }
 
-    /// Root and the daemon's own user may change, members of the socket's group may read.
+    /// Root may change, members of the socket's group may read. The service manager reloads as the daemon's own user; so do
+    /// hooks run, which have no more say over the firewall by asking than by their lack of capabilities.
     #[must_use]
     pub fn rights(&self, own_uid: u32, group: u32) -> Rights {
-        if self.uid == 0 || self.uid == own_uid {
+        if self.uid == 0 {
             Rights::Change
+        } else if self.uid == own_uid {
+            Rights::Reload
         } else if self.gid == group || self.groups.contains(&group) {
             Rights::Read
         } else {
@@ -119,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn root_and_the_daemons_user_change_and_the_group_reads_and_nobody_else_does_anything() {
+    fn root_changes_and_the_daemons_user_reloads_and_the_group_reads_and_nobody_else_does_anything() {
         const OWN: u32 = 990;
         const GROUP: u32 = 991;
         for (peer, rights) in [
             (peer(0, 0, &[]), Rights::Change),
-            (peer(OWN, GROUP, &[]), Rights::Change),
+            (peer(OWN, GROUP, &[]), Rights::Reload),
             (peer(1000, GROUP, &[]), Rights::Read),
             (peer(1000, 1000, &[4, 27, GROUP]), Rights::Read),
             (peer(1000, 1000, &[4, 27]), Rights::Nothing),

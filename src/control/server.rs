@@ -125,8 +125,8 @@ struct Client {
 enum Stage {
     /// The request so far.
     Asking(Vec<u8>),
-    /// The engine has it.
-    Waiting,
+    /// The engine has it, and knows by this that it is still waited for.
+    Waiting { _awaits: Arc<()> },
     /// The reply, and how much of it is sent.
     Answering(Vec<u8>, usize),
     /// Served, or gone.
@@ -195,7 +195,7 @@ impl Desk {
                 return turn_away(stream, &Reply::refused(Refusal::NoPermission, message));
             }
             Rights::Read => self.limits.clients - self.limits.clients / 4,
-            Rights::Change => self.limits.clients,
+            Rights::Reload | Rights::Change => self.limits.clients,
         };
         if self.clients.len() >= room {
             return turn_away(
@@ -238,7 +238,7 @@ impl Desk {
                 }
             }
             // Only a hang-up is told to us here.
-            Stage::Waiting | Stage::Done => client.stage = Stage::Done,
+            Stage::Waiting { .. } | Stage::Done => client.stage = Stage::Done,
         }
     }
 
@@ -253,18 +253,26 @@ impl Desk {
                 return client.answer(&Reply::refused(Refusal::BadRequest, message), patience);
             }
         };
-        if request.changes() && client.rights < Rights::Change {
+        let needed = match &request {
+            Request::Reload => Rights::Reload,
+            request if request.changes() => Rights::Change,
+            _ => Rights::Read,
+        };
+        if client.rights < needed {
             let message = "only root may change anything; try sudo";
             return client.answer(&Reply::refused(Refusal::NoPermission, message), patience);
         }
         if let Some(reply) = self.archive.answer(&request) {
             return client.answer(&reply, patience);
         }
-        client.stage = Stage::Waiting;
+        let waits = Arc::new(());
+        let waiting = Arc::downgrade(&waits);
+        client.stage = Stage::Waiting { _awaits: waits };
         client.deadline = Instant::now() + patience;
         let responder = Responder {
             client: client.id,
             peer: client.peer.clone(),
+            waiting,
             answers: Some(self.answers.clone()),
             wake: self.wake.clone(),
         };
@@ -274,8 +282,10 @@ impl Desk {
     }
 
     fn hand_over(&mut self, id: u64, reply: &Reply) {
-        let waiting =
-            self.clients.iter_mut().find(|client| client.id == id && matches!(client.stage, Stage::Waiting));
+        let waiting = self
+            .clients
+            .iter_mut()
+            .find(|client| client.id == id && matches!(client.stage, Stage::Waiting { .. }));
         if let Some(client) = waiting {
             client.answer(reply, self.limits.patience);
         }
@@ -288,7 +298,7 @@ impl Desk {
         for client in self.clients.iter_mut().filter(|client| client.deadline <= now) {
             let message = match client.stage {
                 Stage::Asking(_) => "no whole request came in time",
-                Stage::Waiting => "the daemon is busy and did not answer in time; try again",
+                Stage::Waiting { .. } => "the daemon is busy and did not answer in time; try again",
                 Stage::Answering(..) | Stage::Done => {
                     client.stage = Stage::Done;
                     continue;
@@ -311,7 +321,7 @@ impl Stage {
         match self {
             Self::Asking(_) => PollFlags::IN,
             Self::Answering(..) => PollFlags::OUT,
-            Self::Waiting | Self::Done => PollFlags::empty(),
+            Self::Waiting { .. } | Self::Done => PollFlags::empty(),
         }
     }
 }

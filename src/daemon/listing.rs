@@ -113,6 +113,8 @@ impl Listings {
 
     /// Has somebody get the next listing.
     fn ask(&mut self, question: Question, responder: Responder, now: Duration) {
+        // So there are never more than there are clients.
+        self.later.retain(is_awaited);
         self.later.push((question, responder));
         if matches!(self.stage, Stage::Idle) {
             self.next(now);
@@ -161,6 +163,10 @@ impl Listings {
     }
 }
 
+fn is_awaited((_, responder): &(Question, Responder)) -> bool {
+    responder.is_awaited()
+}
+
 impl Listed {
     fn of(lister: &Lister, mut bans: Vec<(Duration, Named)>) -> io::Result<Self> {
         let held = lister.held()?.into_iter().map(|held| ((held.target, held.measure), held));
@@ -199,8 +205,12 @@ impl Daemon {
     }
 
     fn begin_listing(&mut self, at: Duration) {
-        self.notice();
         let now = clock::now().boot;
+        self.listings.asked.retain(is_awaited);
+        if self.listings.asked.is_empty() {
+            return self.listings.next(now);
+        }
+        self.notice();
         if self.keeping.hurry(now) && now < at {
             self.listings.stage = Stage::Wanted(at);
             return;
@@ -286,15 +296,19 @@ impl Daemon {
             self.listings.stage = Stage::Answering(answer);
             return;
         }
-        let mut asked = std::mem::take(&mut self.listings.asked);
-        let last = asked.pop();
-        for (question, responder) in asked {
-            responder.send(self.reply(question, answer.rows.clone()));
+        self.listings.asked.retain(is_awaited);
+        match self.listings.asked.pop() {
+            // A copy takes as long as a part does.
+            Some((question, responder)) if !self.listings.asked.is_empty() => {
+                responder.send(self.reply(question, answer.rows.clone()));
+                self.listings.stage = Stage::Answering(answer);
+            }
+            Some((question, responder)) => {
+                responder.send(self.reply(question, answer.rows));
+                self.listings.next(clock::now().boot);
+            }
+            None => self.listings.next(clock::now().boot),
         }
-        if let Some((question, responder)) = last {
-            responder.send(self.reply(question, answer.rows));
-        }
-        self.listings.next(clock::now().boot);
     }
 
     fn reply(&self, question: Question, mut rows: Vec<BanRow>) -> Reply {

@@ -31,7 +31,7 @@ q or Esc    quit
 
 Packets are those that counted for an incident, dropped those that the
 ban has dropped since. The list holds the forty sources with most of both
-within a day. Only root and the daemon's own user may ban and unban.";
+within a day. Only root may ban and unban.";
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {

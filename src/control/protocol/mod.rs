@@ -76,7 +76,7 @@ impl Request {
     /// The longest reason, in octets.
     pub const REASON: usize = 256;
 
-    /// Whether it changes anything: only root and the daemon's own user may.
+    /// Whether it changes anything: only root may, and the daemon's own user may reload.
     #[must_use]
     pub const fn changes(&self) -> bool {
         match self {
