@@ -51,6 +51,19 @@ impl Bed {
 }
 
 #[test]
+fn a_pipe_among_the_files_is_told_and_not_waited_for() {
+    let bed = Bed::new("");
+    for pipe in ["conf.d/10.yaml", "rules.d/10.yaml"] {
+        let path = bed.at("etc").join(pipe);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (exit, _, errors) = bed.check(&[]);
+        assert_eq!(exit, Some(78), "{errors}");
+        assert!(errors.contains(&format!("{pipe}: error: is a pipe")), "{errors}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn every_problem_of_every_file_is_told_at_once_with_its_place() {
     let bed = Bed::new("mode: Watch\n");
     bed.write("conf.d/10-web.yaml", "services: [80, https, 443/tcp]\nalow: [192.0.2.7]\n");

@@ -187,6 +187,15 @@ fn off_needs_a_right_and_a_link_in_the_state_directory_leads_nobody_away() {
     assert_eq!(exit, Some(0), "{text}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(fs::read_to_string(state.join("off")).unwrap().contains("since"));
+    // Nor can the daemon's user hold root up, with what never ends or never begins.
+    let off = state.join("off");
+    for trap in ["mkfifo", "ln -s /dev/zero", "truncate -s 1T"] {
+        fs::remove_file(&off).unwrap();
+        pair.home.sh(&format!("{trap} {}", off.display()));
+        let (exit, text) = alone(&pair, &setup, &state, "on");
+        assert_eq!(exit, Some(0), "{trap}: {text}");
+        fs::rename(state.join("on"), &off).unwrap();
+    }
 
     let daemon = Daemon::start_with(&pair.home, setup, &[]);
     assert_eq!(daemon.ask("on").out, "nfban was not off\n", "another state directory, another switch");

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, options};
@@ -50,6 +51,12 @@ impl Source {
             Problems::from(Problem::of_file(&name, format!("cannot be read: {error}"), hint))
         };
         trust::check_path(path, trust)?;
+        // To open a pipe waits for somebody who writes to it, and the daemon with it.
+        if trust == Trust::OwnOrRoots
+            && std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+        {
+            return Err(Problem::of_file(name, "is a pipe", "write it into a file").into());
+        }
         let file = File::open(path).map_err(|error| cannot(&error))?;
         let metadata = file.metadata().map_err(|error| cannot(&error))?;
         if metadata.is_dir() {

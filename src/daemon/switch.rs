@@ -6,7 +6,7 @@
 //! was switched off; whoever goes on is banned at his next offence, for as long as his repetition calls for.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ impl Switch {
     /// Who switched off, and when; none where it is on. What cannot be read is taken for off: somebody made the file.
     fn off(&self) -> io::Result<Option<Off>> {
         let path = self.directory.join(OFF);
-        match fs::read(&path) {
+        match read(&path) {
             Ok(octets) => {
                 let now = Wall::from(clock::now());
                 Ok(Some(serde_json::from_slice(&octets).unwrap_or(Off { since: now, by: 0 })))
@@ -77,6 +77,19 @@ impl Switch {
         }
         File::open(&self.directory)?.sync_all()
     }
+}
+
+/// The beginning of a file, which is all of one that we made. Root reads this while the directory is the daemon's: a link, a
+/// pipe or a file without end that somebody left there must not hold him up.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    let found = fs::symlink_metadata(path)?;
+    if found.is_file() {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        file.take(4096).read_to_end(&mut octets)?;
+    }
+    Ok(octets)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
