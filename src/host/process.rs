@@ -243,8 +243,10 @@ fn holders(mut wanted: BTreeSet<u64>, left: &mut usize) -> BTreeMap<u64, Process
             if let Some(inode) = socket_inode(fs::read_link(descriptor.path()))
                 && wanted.remove(&inode)
             {
-                let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                holders.insert(inode, Process { pid, command: command.trim_end().to_owned() });
+                // Of octets that are no UTF-8 too: a name that cannot be read would hide the process.
+                let command = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+                let command = String::from_utf8_lossy(&command).trim_end().to_owned();
+                holders.insert(inode, Process { pid, command });
             }
         }
     }
