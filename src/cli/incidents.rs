@@ -13,6 +13,7 @@ use self::when::When;
 use super::Session;
 use super::exit::{Exit, Failure};
 use super::names::{Choice, Names};
+use crate::config::values::{self, Wrong};
 use crate::control::protocol::{Reply, Request};
 use crate::report::escape::escape;
 use crate::report::json;
@@ -33,7 +34,7 @@ const PORTS: usize = 6;
 /// Show what happened: incidents, from the latest back, with what was done about them
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Since then: how long ago (90s, 12h, 7d), or a time in UTC (2026-01-02, 2026-01-02T03:04)
+    /// Since then: how long ago (90s, 12h, 7d), or a time in UTC (yesterday, 22:00, 2026-01-02, 2026-01-02T03:04)
     #[arg(long, value_name = "TIME")]
     pub since: Option<When>,
     /// Until then, likewise
@@ -45,8 +46,8 @@ pub struct Arguments {
     /// From this source, or one within the prefix
     #[arg(long, value_name = "ADDR|PREFIX")]
     pub source: Option<Target>,
-    /// That probed this port
-    #[arg(long, value_name = "PORT")]
+    /// That probed this port: its number, or a name such as ssh
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub port: Option<u16>,
     /// At most so many [default: 50 in the table, 5000 in a picture, all in JSON]
     #[arg(long, value_name = "NUMBER")]
@@ -60,6 +61,16 @@ pub struct Arguments {
     /// Whether to show names.
     #[command(flatten)]
     pub names: Choice,
+}
+
+/// One port, as a configuration has it.
+fn port(text: &str) -> Result<u16, String> {
+    match values::ports(text) {
+        Ok(ports) if ports.start() == ports.end() => Ok(*ports.start()),
+        Ok(_) => Err("one port is expected, not a range".to_owned()),
+        Err(Wrong { message, hint: Some(hint) }) => Err(format!("{message}: {hint}")),
+        Err(Wrong { message, hint: None }) => Err(message),
+    }
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
@@ -93,7 +104,15 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     session.note(&names.notes);
     session.show(|out, screen| {
         if incidents.is_empty() {
-            return writeln!(out, "no incidents");
+            return match &arguments.rule {
+                // A rule may report under another name than its own.
+                Some(rule) => writeln!(
+                    out,
+                    "no incidents that are told as {}; without --rule the names are shown",
+                    escape(rule)
+                ),
+                None => writeln!(out, "no incidents"),
+            };
         }
         table(&incidents, &names, screen, out)?;
         if more {

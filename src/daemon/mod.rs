@@ -238,7 +238,13 @@ pub fn flush(options: &Options) -> Result<(), StartError> {
     let socket = &loaded.config.control.socket;
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
         let what = "empty the kernel";
-        return Err(StartError::needs(what, format!("nfban runs at {}: stop it first", socket.display())));
+        return Err(StartError::needs(
+            what,
+            format!(
+                "nfban runs at {}: stop it first, or let everybody in with `nfban off`",
+                socket.display()
+            ),
+        ));
     }
     backend::flush(&loaded.config)
 }
