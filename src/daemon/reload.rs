@@ -108,9 +108,6 @@ impl Daemon {
         }
         self.save_as_configured();
         self.tidy_history();
-        if let Some(memory) = &mut self.memory {
-            memory.save();
-        }
         Ok(())
     }
 }

@@ -280,6 +280,21 @@ fn kept(memory: &Memory, shape: ShapeId, age: i64, now: Stamp) -> Remembered {
     Remembered { sighting, last, shape }
 }
 
+impl Key {
+    /// Whether `key`, of a prefix or a pair, is what is counted per.
+    pub(super) fn is_of(&self, key: &SourceKey) -> bool {
+        let (net, zone) = (key.net(), key.zone());
+        match self {
+            Self::Source => false,
+            Self::Pair => zone != 0,
+            Self::Prefix { ipv4, ipv6 } => {
+                let length = if net.addr().is_ipv4() { ipv4 } else { ipv6 };
+                zone == 0 && *length == Some(net.prefix_len())
+            }
+        }
+    }
+}
+
 impl Ruleset {
     /// The rules that count values within windows of `at_least` so long.
     fn long(&self, at_least: Duration) -> Mask {
@@ -295,19 +310,10 @@ impl Ruleset {
 
     /// The place of the key that something remembered is counted per.
     fn place_of(&self, memory: &Memory, shape: &Shape) -> Option<usize> {
-        let (net, zone) = (memory.key.net(), memory.key.zone());
-        let is_of = |key: &Key| match key {
-            Key::Source => false,
-            Key::Pair => zone != 0,
-            Key::Prefix { ipv4, ipv6 } => {
-                let length = if net.addr().is_ipv4() { ipv4 } else { ipv6 };
-                zone == 0 && *length == Some(net.prefix_len())
-            }
-        };
         if !memory.holder.is_group() {
             return Some(SOURCE_KEY);
         }
-        shape.others.iter().copied().find(|&at| self.keys.get(at).is_some_and(is_of))
+        shape.others.iter().copied().find(|&at| self.keys.get(at).is_some_and(|key| key.is_of(&memory.key)))
     }
 
     /// Whether what is remembered, so many nanoseconds old, still counts for a rule.

@@ -14,6 +14,7 @@ pub mod memory;
 mod population;
 mod probe;
 mod rate;
+mod reload;
 pub mod rule;
 mod ruleset;
 mod select;
@@ -24,6 +25,8 @@ mod tool;
 
 #[cfg(test)]
 mod memory_tests;
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod tests;
 
@@ -621,7 +624,7 @@ impl Detector {
     fn forget(&mut self, rules: &Ruleset, index: usize, key: &SourceKey) {
         let Some(rule) = rules.rules.get(index) else { return };
         let population = if rule.key == SOURCE_KEY { &mut self.sources } else { &mut self.groups };
-        population.forget(key, index, rules, &mut self.shapes);
+        population.forget(key, index, rules, &mut self.shapes, &self.values);
     }
 
     /// Where the same thing is open already, found by another rule.

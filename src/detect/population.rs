@@ -15,7 +15,8 @@ use super::Seen;
 use super::key::SourceKey;
 use super::memory::Remembered;
 use super::probe::Arrival;
-use super::ruleset::{Compiled, Ruleset};
+use super::reload::{Keys, Passage};
+use super::ruleset::{Compiled, Ruleset, SOURCE_KEY};
 use super::shape::{ShapeId, Shapes, Share};
 use super::source::{Cold, Context, Counted, Newcomer, Source, Tally};
 use super::table::{Place, Prepared, Table};
@@ -263,9 +264,49 @@ impl Population {
         self.changing(place, |source| source.take_back(share, &kept, now, context));
     }
 
-    pub(super) fn forget(&mut self, key: &SourceKey, index: usize, rules: &Ruleset, shapes: &mut Shapes) {
+    pub(super) fn forget(
+        &mut self,
+        key: &SourceKey,
+        index: usize,
+        rules: &Ruleset,
+        shapes: &mut Shapes,
+        hasher: &SeedableRandomState,
+    ) {
         if let Some(place) = self.tracked.find(key) {
-            self.changing(place, |source| source.forget(index, rules, shapes));
+            self.changing(place, |source| source.forget(index, rules, shapes, hasher));
+        }
+    }
+
+    /// Goes on with other rules. Of `groups`, those that nothing is counted per any more go.
+    pub(super) fn carry_over(&mut self, passage: &Passage<'_>, groups: bool) {
+        let keys_of = |key: &SourceKey| {
+            if groups { passage.keys_of(key) } else { Keys::from_slice(&[SOURCE_KEY]) }
+        };
+        self.newcomers.retain(|key, newcomer| {
+            newcomer.carry_over(passage, &keys_of(key));
+            newcomer.first.is_some() || newcomer.previous_ack.is_some()
+        });
+        self.tracked.retain(|key, source| {
+            let keys = keys_of(key);
+            source.carry_over(passage, &keys);
+            !keys.is_empty()
+        });
+        self.sightings = self.tracked.values_mut().map(|source| source.sightings()).sum();
+    }
+
+    /// Goes on with room for more or less; then the least recently used give way.
+    pub(super) fn resize(&mut self, capacity: Capacity) {
+        self.newcomers.resize(capacity.probation);
+        let gone = self.tracked.resize(capacity.tracked);
+        self.sightings -= gone.iter().map(Source::sightings).sum::<usize>();
+        self.capacity = capacity;
+        let most = usize::try_from(capacity.sightings).unwrap_or(usize::MAX);
+        // Each look of the hand is a short one, and may find nobody.
+        for _ in 0..self.tracked.places() {
+            if self.sightings <= most {
+                break;
+            }
+            self.sightings -= self.tracked.evict().map_or(0, |gone| gone.sightings());
         }
     }
 

@@ -67,6 +67,26 @@ impl Rates {
         })
     }
 
+    /// Goes on with other rules and windows. `heir` has the rule that counts on for one of before, and the windows of both. What
+    /// was counted is as old as the part it was in: so a sum is still never more than the true one.
+    pub(super) fn carry_over(&mut self, heir: impl Fn(u16) -> Option<(u16, i64, i64)>) {
+        for Part { number, bytes, packets, rule } in std::mem::take(&mut self.0) {
+            let Some((rule, window_before, window)) = heir(rule) else { continue };
+            let number = if window_before == window {
+                number
+            } else {
+                part_of(number.saturating_mul((window_before / PARTS).max(1)), window)
+            };
+            match self.0.iter_mut().find(|part| (part.rule, part.number) == (rule, number)) {
+                Some(part) => {
+                    part.packets = part.packets.saturating_add(packets);
+                    part.bytes = part.bytes.saturating_add(bytes);
+                }
+                None => self.0.push(Part { number, bytes, packets, rule }),
+            }
+        }
+    }
+
     /// Forgets what was counted for some rules.
     pub(super) fn forget(&mut self, mut is_one: impl FnMut(u16) -> bool) {
         self.0.retain(|part| !is_one(part.rule));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::rule::{Count, Fields, Key, Rule, Weights};
 use super::select::Selector;
 use crate::decide::Response;
-use crate::filter::Class;
 use crate::filter::mask::Mask;
+use crate::filter::{Class, Filter};
 use crate::packet::Verdict;
 
 /// How many rules there may be.
@@ -119,7 +119,7 @@ impl Compiled {
             classes: Classes::of(&filter.class).and_of(&rule.owns),
             key,
             narrow: {
-                let class_and_verdict = crate::filter::Filter {
+                let class_and_verdict = Filter {
                     class: filter.class.clone(),
                     verdict: filter.verdict.clone(),
                     not: filter.not.clone(),
@@ -202,6 +202,8 @@ fn words_of(fields: Fields) -> String {
 pub struct Ruleset {
     pub(super) rules: Vec<Compiled>,
     pub(super) selector: Selector,
+    /// What each of them matches, as it was written.
+    pub(super) filters: Vec<Filter>,
     /// The distinct ways to key, the source always first.
     pub(super) keys: Vec<Key>,
     /// For each key, the rules that count per it.
@@ -233,10 +235,11 @@ impl Ruleset {
         if enabled.len() > MAX_RULES {
             return Err(TooMany::Rules(enabled.len()));
         }
-        let filters = enabled.iter().map(|rule| rule.filter.clone()).collect();
+        let filters: Vec<Filter> = enabled.iter().map(|rule| rule.filter.clone()).collect();
         let mut this = Self {
             rules: Vec::with_capacity(enabled.len()),
-            selector: Selector::new(filters, traps),
+            selector: Selector::new(filters.clone(), traps),
+            filters,
             keys: vec![Key::Source],
             by_key: vec![Mask::default()],
         };

@@ -145,6 +145,11 @@ impl Shapes {
         }
     }
 
+    /// All of them, in the order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter()
+    }
+
     pub(super) fn get(&self, id: ShapeId) -> Option<&Shape> {
         self.shapes.get(usize::from(id))
     }

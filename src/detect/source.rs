@@ -8,11 +8,14 @@
 mod evidence;
 mod newcomer;
 mod purge;
+mod reload;
 
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use foldhash::fast::SeedableRandomState;
 use smallvec::SmallVec;
 
 pub(super) use self::evidence::Tally;
@@ -70,6 +73,8 @@ struct Hot {
     told: u16,
     /// Whether the latest packet looks made by hand.
     raw: bool,
+    /// Whether rules that fired have forgotten it since: it counts for the others, and takes no more packets.
+    closed: bool,
 }
 
 /// The part of a sighting that stays; of a newcomer it is all.
@@ -94,7 +99,7 @@ pub(super) struct Cold {
 }
 
 /// What more is known of a packet must not cost memory: it fits into what the alignment leaves over.
-const _: () = assert!(size_of::<Cold>() == 80 && size_of::<Newcomer>() == 96);
+const _: () = assert!(size_of::<Hot>() == 32 && size_of::<Cold>() == 80 && size_of::<Newcomer>() == 96);
 
 /// What a packet adds to the sightings of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,14 +129,13 @@ pub(super) struct Context<'a> {
     /// What is counted per, by its place in [`Ruleset::keys`].
     pub(super) key: usize,
     /// Keys the hashes of sightings, see [`Self::key_of`].
-    pub(super) hasher: &'a foldhash::fast::SeedableRandomState,
+    pub(super) hasher: &'a SeedableRandomState,
     pub(super) interfaces: &'a Interfaces,
 }
 
 impl Context<'_> {
     /// A number that only packets alike have: 64 bits, keyed, so that nobody outside can make two collide.
     fn key_of(&self, share: &Share, shape: ShapeId, ends: Ends<'_>) -> u64 {
-        use std::hash::BuildHasher;
         let plain = u64::from(shape) << 32 | u64::from(ends.protocol) << 16 | u64::from(ends.dport);
         let daddr = if share.by_daddr { as_number(*ends.daddr) } else { 0 };
         if share.by_saddr {
@@ -143,7 +147,6 @@ impl Context<'_> {
 
     /// The distinct value that a rule counts of a sighting.
     fn value_of(&self, fields: Fields, cold: &Cold) -> u64 {
-        use std::hash::BuildHasher;
         let port = u64::from(cold.protocol) << 16 | u64::from(cold.dport);
         match fields {
             Fields { dport: true, daddr: false, saddr: false, .. } => port,
@@ -281,7 +284,7 @@ impl Source {
     /// Adds a sighting that is not known yet.
     fn add(&mut self, key: u64, cold: Cold, now: i64) {
         let bytes = u64::from(cold.length);
-        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: cold.raw });
+        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: cold.raw, closed: false });
         self.cold.push(cold);
     }
 
@@ -423,7 +426,7 @@ impl Source {
         if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
             self.purge(now, context);
         }
-        self.hot.push(Hot { key, last, bytes, packets, told: seconds(last), raw: probe.raw });
+        self.hot.push(Hot { key, last, bytes, packets, told: seconds(last), raw: probe.raw, closed: false });
         self.cold.push(Cold::new(&probe, shape));
     }
 
@@ -519,7 +522,13 @@ impl Source {
 
     /// Empties the counter of a rule that fired, and those of every other rule that shares a class with it, unless it
     /// only logs.
-    pub(super) fn forget(&mut self, index: usize, rules: &Ruleset, shapes: &mut Shapes) {
+    pub(super) fn forget(
+        &mut self,
+        index: usize,
+        rules: &Ruleset,
+        shapes: &mut Shapes,
+        hasher: &SeedableRandomState,
+    ) {
         let Some(rule) = rules.rules.get(index) else { return };
         let emptied: Mask = if rule.owns() {
             let shares = |(at, other): &(usize, &Compiled)| *at == index || other.classes.meets(rule.classes);
@@ -537,9 +546,12 @@ impl Source {
             let shape = left
                 .filter(|(mask, ..)| !mask.is_empty())
                 .and_then(|(mask, class, accepted)| shapes.of(mask, class, accepted, rules));
-            // A sighting of another shape has another key; the next packet alike begins a new one, which counts once.
+            // What is alike counts for rules that this one must not count for again: it begins a sighting of its own.
             match shape {
                 Some(shape) => {
+                    if let Some(hot) = self.hot.get_mut(at).filter(|_| shape != cold.shape) {
+                        hot.close(hasher);
+                    }
                     cold.shape = shape;
                     at += 1;
                 }
@@ -583,6 +595,14 @@ impl Source {
     pub(super) fn clear(&mut self) {
         let incidents = self.incidents.take();
         *self = Self { incidents, ..Self::default() };
+    }
+}
+
+impl Hot {
+    /// Has it take no more packets: from now on it has a key that no packet has.
+    fn close(&mut self, hasher: &SeedableRandomState) {
+        self.key = hasher.hash_one(self.key);
+        self.closed = true;
     }
 }
 

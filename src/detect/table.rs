@@ -4,6 +4,7 @@
 //! that was used since the hand's last visit is passed over once. That is nearly "least recently used", and a packet of a
 //! known source writes one flag where it reads anyway, instead of moving its entry in a list.
 
+use std::cmp::Reverse;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
@@ -197,6 +198,26 @@ impl<V: Pinned> Table<V> {
                 self.remove(Place(at));
             }
         }
+    }
+
+    /// Goes on with room for so many. What is over gives way: what is not pinned, and was not used lately, first.
+    pub(super) fn resize(&mut self, capacity: u32) -> Vec<V> {
+        self.capacity = usize::try_from(capacity).unwrap_or(usize::MAX).max(1);
+        if self.entries.len() <= self.capacity {
+            return Vec::new();
+        }
+        let mut entries: Vec<Entry<V>> = std::mem::take(&mut self.entries).into_iter().flatten().collect();
+        entries.sort_by_key(|entry| Reverse((entry.value.is_pinned(), entry.used)));
+        let pinned = entries.partition_point(|entry| entry.value.is_pinned());
+        let kept = self.capacity.max(pinned).min(entries.len());
+        let gone: Vec<V> = entries.drain(kept..).map(|entry| entry.value).collect();
+        self.evicted += u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        (self.index, self.free, self.hand) = (Index::new(), Vec::new(), 0);
+        for (at, entry) in (0..).zip(&entries) {
+            self.index.insert(hash(&self.hasher, &entry.key), at);
+        }
+        self.entries = entries.into_iter().map(Some).collect();
+        gone
     }
 
     /// Pushes out an entry that has not been used for long and is not pinned; nothing where all that it looks at are.

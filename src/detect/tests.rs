@@ -65,7 +65,7 @@ pub(super) fn tcp(sport: u16, dport: u16, flags: u16) -> Packet {
     }))
 }
 
-fn udp(sport: u16, dport: u16, length: u16, ttl: u8) -> Packet {
+pub(super) fn udp(sport: u16, dport: u16, length: u16, ttl: u8) -> Packet {
     Packet { ttl, ..packet(Transport::Udp(Udp { sport, dport, length })) }
 }
 

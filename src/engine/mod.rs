@@ -291,8 +291,7 @@ impl Engine {
         actions.extend(freed.into_iter().map(Action::Enforce));
     }
 
-    /// Goes on with other rules. Values that count for rules which are still there count on, bans stay; sums of packets and
-    /// octets begin anew, and open incidents end.
+    /// Goes on with other rules and with tables of another size: see [`Detector::replace_rules`]. Bans stay.
     pub fn replace_rules(
         &mut self,
         rules: Ruleset,
@@ -301,17 +300,9 @@ impl Engine {
         now: Stamp,
         actions: &mut Vec<Action>,
     ) {
-        self.finish(now, actions);
-        // Of rules with short windows as well: this process did not end.
-        let memories = self.detector.remember(now, Duration::ZERO);
-        self.detector = Detector::new(
-            rules,
-            settings.surroundings.clone(),
-            settings.widths.clone(),
-            capacity,
-            Seed::Random,
-        );
-        self.recall(memories, now);
+        self.advance(now, actions);
+        let ended = self.detector.replace_rules(rules, capacity, now);
+        actions.extend(ended.into_iter().map(|end| Action::Tell(Event::IncidentEnd(Box::new(end)))));
         self.reconfigure(settings, actions);
     }
 

@@ -123,8 +123,17 @@ impl<T: Copy + Eq> Sources<T> {
         }
     }
 
-    pub(super) const fn threshold(&self) -> &Threshold {
-        &self.threshold
+    /// Goes on with another threshold and other things; `thing` tells which of now is one of before.
+    pub(super) fn carry_over(&mut self, threshold: Threshold, thing: impl Fn(T) -> Option<T>) {
+        self.threshold = threshold;
+        self.ends.clear();
+        for source in self.known.values_mut() {
+            let kept = |seen: Seen<T>| Some(Seen { thing: thing(seen.thing)?, ..seen });
+            source.seen = std::mem::take(&mut source.seen).into_iter().filter_map(kept).collect();
+            if let Some(open) = &source.open {
+                self.ends.insert((open.end(&self.threshold), source.touch));
+            }
+        }
     }
 
     /// Notes that `address`, which counts as `key`, has touched `thing`, in the way that `what` tells. Time must not go back.

@@ -20,38 +20,34 @@ pub(super) struct Web {
     pub(super) sources: Sources<usize>,
 }
 
-impl Web {
-    fn new(rule: &Rule, probes: Probes) -> Self {
-        let threshold = Threshold {
-            id: WEB_PROBE.to_owned(),
-            things: rule.threshold,
-            window: rule.window,
-            quiet: rule.quiet,
-            respond: rule.respond,
-            protocol: "http",
-        };
-        Self { probes, sources: Sources::new(threshold, CAPACITY) }
+fn threshold(rule: &Rule) -> Threshold {
+    Threshold {
+        id: WEB_PROBE.to_owned(),
+        things: rule.threshold,
+        window: rule.window,
+        quiet: rule.quiet,
+        respond: rule.respond,
+        protocol: "http",
     }
 }
 
 impl Engine {
-    /// Judges requests by these rules from now on. Where they are others than before, counting starts anew and open
-    /// incidents end.
+    /// Judges requests by these rules from now on. Open incidents go on, and so do the counts of the kinds of probe that are
+    /// what they were; without the rule both end.
     pub fn judge_requests(&mut self, rules: &Rules, now: Stamp, actions: &mut Vec<Action>) {
-        let rule = rules.rule.as_ref().filter(|rule| rule.enabled);
-        let new = rule.map(|rule| Web::new(rule, Probes::new(&rules.probes)));
-        let is_same = match (&self.web, &new) {
-            (Some(old), Some(new)) => {
-                old.probes == new.probes && old.sources.threshold() == new.sources.threshold()
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        if is_same {
+        let Some(rule) = rules.rule.as_ref().filter(|rule| rule.enabled) else {
+            self.finish_requests(now, actions);
+            self.web = None;
             return;
+        };
+        let (threshold, probes) = (threshold(rule), Probes::new(&rules.probes));
+        match &mut self.web {
+            Some(web) => {
+                web.sources.carry_over(threshold, |before| probes.kind_of(web.probes.get(before)?));
+                web.probes = probes;
+            }
+            None => self.web = Some(Web { probes, sources: Sources::new(threshold, CAPACITY) }),
         }
-        self.finish_requests(now, actions);
-        self.web = new;
     }
 
     /// Ends all incidents of requests.

@@ -111,6 +111,18 @@ impl Probes {
         self.0.iter().position(|probe| probe.matches(request, method, &spelling))
     }
 
+    /// A kind.
+    #[must_use]
+    pub fn get(&self, kind: usize) -> Option<&Probe> {
+        self.0.get(kind)
+    }
+
+    /// The kind that is the same as `probe`, under the same name.
+    #[must_use]
+    pub fn kind_of(&self, probe: &Probe) -> Option<usize> {
+        self.0.iter().position(|other| other == probe)
+    }
+
     /// The name of a kind.
     #[must_use]
     pub fn name(&self, kind: usize) -> Option<&str> {
