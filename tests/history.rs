@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::fs;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 
@@ -168,7 +169,20 @@ fn who_is_forgotten_is_gone_from_memory_and_from_the_file() {
     let known = daemon.ask("status 203.0.113.7 --json").lines().remove(0);
     assert_eq!((&known["incidents_total"], &known["repetitions"]), (&0.into(), &0.into()));
     assert!(known["first_seen"].is_null(), "{known}");
-    assert_eq!(daemon.status()["recent_incidents"].as_array().unwrap().len(), 0);
+    let status = daemon.status();
+    assert_eq!(status["recent_incidents"].as_array().unwrap().len(), 0);
+    assert!(!status.to_string().contains(STRANGER), "{status}");
+
+    // What an upgrade left is removed where that is asked for.
+    let copy = daemon.setup().folder().join("state.db.schema-1");
+    fs::write(&copy, STRANGER).unwrap();
+    let named = daemon.ask("forget 203.0.113.7").out;
+    assert!(
+        named.contains("it may be left in this copy") && named.contains("203.0.113.7 --copies"),
+        "{named}"
+    );
+    let removed = daemon.ask("forget 203.0.113.7 --copies");
+    assert_eq!((removed.exit, removed.out.contains("removed: "), copy.exists()), (Some(0), true, false));
     let setup = daemon.stop(Signal::TERM);
     assert!(!is_in_database(&setup, STRANGER.as_bytes()), "nothing of it was waiting");
 }

@@ -106,3 +106,59 @@ fn a_half_done_scan_counts_on_over_reloads_of_drop_ins_and_of_other_rules() {
     // The first packets are in the incident, not only in the count.
     assert_eq!(daemon.status()["recent_incidents"][0]["packets"], 12);
 }
+
+/// Ten packets within ten minutes.
+const SUM: &str = "- {id: sum, match: {class: udp}, count: packets, threshold: 10, window: 10m}
+- {id: udp-scan, enabled: false}
+- {id: udp-data-scan, enabled: false}
+- {id: slow-scan, enabled: false}
+";
+
+#[test]
+fn sums_and_open_incidents_go_on_over_reloads_of_changed_rules_and_are_not_told_anew() {
+    let (pair, setup) = bed();
+    fs::write(setup.folder().join("rules.d/doors.yaml"), SUM).unwrap();
+    setup.configure(&format!("mode: watch\nrules: {{directory: {}/rules.d}}\n", setup.folder().display()));
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
+    let reload = |name: &str, text: &str| {
+        fs::write(daemon.setup().folder().join(name), text).unwrap();
+        assert_eq!(daemon.ask("reload").exit, Some(0), "{}", daemon.log());
+    };
+    let incidents = || daemon.ask("incidents --json").lines();
+
+    probe(&pair, &daemon, 1..7);
+    reload(
+        "rules.d/more.yaml",
+        "- {id: more, match: {class: syn}, count: packets, threshold: 9, window: 10s}\n",
+    );
+    reload("rules.d/doors.yaml", &SUM.replace("window: 10m", "window: 20m"));
+    probe(&pair, &daemon, 7..10);
+    assert_eq!(daemon.rules(), [""; 0], "nine packets");
+    probe(&pair, &daemon, 10..11);
+    wait_until("the tenth opens the incident", || daemon.rules() == ["sum"]);
+    wait_until("it is in the history", || incidents().len() == 1);
+    let opened = incidents().remove(0);
+    assert_eq!(opened["packets"], 10);
+    let bans = daemon.bans();
+
+    reload("rules.d/doors.yaml", &SUM.replace("threshold: 10", "threshold: 500"));
+    reload("conf.d/more.yaml", "services: [udp/28000]\nban: {times: [2m]}\nsources: 2048\n");
+    fs::remove_file(daemon.setup().folder().join("rules.d/more.yaml")).unwrap();
+    daemon.signal(Signal::HUP);
+    probe(&pair, &daemon, 11..14);
+    assert_eq!(daemon.ask("reload").exit, Some(0));
+    let after = incidents().remove(0);
+    assert_eq!((&after["id"], &after["first_seen"]), (&opened["id"], &opened["first_seen"]));
+    assert_eq!((&after["packets"], &after["ended"]), (&13.into(), &serde_json::Value::Null), "as it is now");
+    assert_eq!((incidents().len(), daemon.packets()), (1, 13));
+    for key in ["time", "timeout_s", "incident"] {
+        assert_eq!(daemon.bans()[0][key], bans[0][key], "a ban that stands stays as it is");
+    }
+
+    // Where the rule goes, so does its incident.
+    reload("rules.d/doors.yaml", "- {id: udp-scan, enabled: false}\n- {id: slow-scan, enabled: false}\n");
+    wait_until("it has ended", || !incidents()[0]["ended"].is_null());
+    assert_eq!((&incidents()[0]["id"], &incidents()[0]["packets"]), (&opened["id"], &13.into()));
+    let told = daemon.log();
+    assert_eq!(told.matches("disk is slow").count(), 0, "{told}");
+}

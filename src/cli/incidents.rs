@@ -172,7 +172,8 @@ impl Pages {
         }
         self.sought.most = Some(self.left);
         let reply = session.ask(&Request::Incidents(self.sought.clone()))?;
-        let Reply::Incidents { incidents, next } = reply else { return Err(Failure::off_topic()) };
+        let Reply::Incidents { mut incidents, next } = reply else { return Err(Failure::off_topic()) };
+        bring_up_to_date(&mut incidents, session)?;
         self.left = self.left.saturating_sub(u32::try_from(incidents.len()).unwrap_or(u32::MAX));
         // A daemon that gives the same page again and again must not keep us for ever.
         let goes_on = next.filter(|next| self.sought.before.is_none_or(|before| *next < before));
@@ -181,6 +182,23 @@ impl Pages {
         self.is_over = self.left == 0 || goes_on.is_none();
         Ok(Some(incidents))
     }
+}
+
+/// Those that are open go on while the history is written: the daemon has them as they are.
+fn bring_up_to_date(incidents: &mut [Past], session: &Session) -> Result<(), Failure> {
+    let mut open: Vec<&mut Past> = incidents.iter_mut().filter(|past| past.ended.is_none()).collect();
+    for some in open.chunks_mut(Request::OPEN) {
+        let ids = some.iter().map(|past| past.incident.id).collect();
+        let Reply::Open { incidents } = session.ask(&Request::Open { ids })? else {
+            return Err(Failure::off_topic());
+        };
+        for now in incidents {
+            if let Some(past) = some.iter_mut().find(|past| past.incident.id == now.id) {
+                past.incident = now;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The objects of `incidents --json`: those of the `incident` event with its end and what was done.

@@ -33,7 +33,7 @@ impl Daemon {
     pub(super) fn take_request(&mut self, request: Request, responder: Responder) {
         let question = match &request {
             // The thread of the state database answers when it is done.
-            Request::Forget { target } => return self.forget(target.0, responder),
+            Request::Forget { target, copies } => return self.forget(target.0, *copies, responder),
             Request::UnbanAll => return self.unban_all(responder),
             Request::Bans => Some(Question::Bans),
             Request::Status { address: Some(Target(net)) } if self.bans_about(*net).len() > FEW => {
@@ -67,6 +67,11 @@ impl Daemon {
             // The thread of the control socket answers these, but that of the state database forgets.
             Request::Incidents(_) | Request::Record { .. } | Request::Forget { .. } | Request::UnbanAll => {
                 Reply::refused(Refusal::Busy, "the history is not read here")
+            }
+            Request::Open { mut ids } => {
+                ids.truncate(Request::OPEN);
+                let incidents = self.engine.incidents_with(&ids);
+                Reply::Open { incidents: incidents.map(|incident| (&incident).into()).collect() }
             }
             Request::Why { address } => {
                 let bans = |this: &Self| this.bans_to_explain(address.0).map(Self::name).collect();

@@ -1,10 +1,13 @@
 //! What happened, gathered for the state database: incidents as they were last told, and bans that began and ended.
 
+mod lap;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::lap::Lap;
 use super::{Daemon, clock};
 use crate::config::settings::{Keep, KeepPackets};
 use crate::engine::Engine;
@@ -37,6 +40,8 @@ pub(super) struct History {
     /// Boot time at which it was handed over last.
     latest: Duration,
     tidy_at: Duration,
+    /// How far the open incidents are gone through.
+    lap: Lap,
     /// How many there was no room for, until it is told.
     lost: u64,
 }
@@ -50,6 +55,7 @@ impl History {
             next: None,
             latest: Duration::ZERO,
             tidy_at: now.boot,
+            lap: Lap::new(now),
             lost: 0,
         }
     }
@@ -112,7 +118,7 @@ impl History {
 
     /// Boot time at which [`Daemon::add_history`] has something to do.
     pub(super) fn next_deadline(&self) -> Duration {
-        self.next.unwrap_or(self.tidy_at)
+        self.next.unwrap_or(self.tidy_at).min(self.lap.next_deadline())
     }
 
     fn has_happened(&self) -> bool {
@@ -159,6 +165,14 @@ impl Daemon {
     /// Hands over what happened, if it is time to.
     pub(super) fn add_history(&mut self, now: Stamp) {
         self.gather_packets();
+        if let Some(history) = &mut self.history {
+            // While the disk takes nothing, there is no use in more.
+            if history.waiting.is_some() {
+                history.lap.put_off(now);
+            }
+            let went_on = history.lap.part(&self.engine, now);
+            went_on.iter().for_each(|incident| history.incident(incident, None));
+        }
         let (Some(history), Some(memory)) = (&mut self.history, &self.memory) else { return };
         if history.next.is_none() && (history.has_happened() || history.tidy_at <= now.boot) {
             history.next = Some(now.boot.max(history.latest + GATHER));

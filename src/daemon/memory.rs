@@ -153,13 +153,19 @@ impl Memory {
         self.keeper.add(happened, now)
     }
 
-    /// Has what is known of sources within `net` forgotten, and has it `told`; gives that back where there is no room.
-    pub(super) fn forget(&mut self, net: IpNet, told: keeper::Told) -> Result<(), keeper::Told> {
+    /// Has what is known of sources within `net` forgotten, with `copies` of the database too, and has it `told`; gives that
+    /// back where there is no room.
+    pub(super) fn forget(
+        &mut self,
+        net: IpNet,
+        copies: bool,
+        told: keeper::Told,
+    ) -> Result<(), keeper::Told> {
         // A snapshot that was begun may hold what is forgotten.
         if self.snapshot.is_some() {
             self.save();
         }
-        self.keeper.forget(net, told)
+        self.keeper.forget(net, copies, told)
     }
 
     /// Whether bans that were handed over are not saved.

@@ -109,6 +109,11 @@ impl Offenders {
         }
     }
 
+    /// Forgets those within `net`.
+    pub(super) fn forget(&mut self, net: IpNet) {
+        self.known.retain(|source, _| !net.contains(source));
+    }
+
     /// Those with most packets.
     fn foremost(&self, most: usize, now: Stamp) -> Vec<IpNet> {
         let recent = |(_, known): &(&IpNet, &Known)| !known.open.is_empty() || is_of_today(known, now);

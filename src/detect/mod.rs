@@ -33,6 +33,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -280,6 +281,23 @@ impl Detector {
     /// The open incidents of exactly these sources.
     pub fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
         self.open.iter().flatten().filter(|open| sources.contains(&open.key.net())).map(Open::record)
+    }
+
+    /// The open incidents with these ids.
+    pub fn incidents_with(&self, ids: &[IncidentId]) -> impl Iterator<Item = Incident> {
+        self.open.iter().flatten().filter(|open| ids.contains(&open.id)).map(Open::record)
+    }
+
+    /// Those of the open incidents in `places` that have had a packet since `since` (boot time), and whether these were the
+    /// last places.
+    pub fn incidents_within(
+        &self,
+        places: Range<usize>,
+        since: Duration,
+    ) -> (impl Iterator<Item = Incident>, bool) {
+        let is_last = places.end >= self.open.len();
+        let open = self.open.iter().take(places.end).skip(places.start).flatten();
+        (open.filter(move |open| open.last_stamp().boot >= since).map(Open::record), is_last)
     }
 
     /// What counts of a source now.

@@ -67,7 +67,9 @@ impl Passage<'_> {
     /// The keys of now that whoever is told apart by `key` among prefixes and pairs is counted per.
     pub(super) fn keys_of(&self, key: &SourceKey) -> Keys {
         let is_of = |per: &Key| per.is_of(key);
-        (SOURCE_KEY + 1..self.rules.keys.len()).filter(|&at| self.rules.keys.get(at).is_some_and(is_of)).collect()
+        (SOURCE_KEY + 1..self.rules.keys.len())
+            .filter(|&at| self.rules.keys.get(at).is_some_and(is_of))
+            .collect()
     }
 }
 
@@ -78,7 +80,9 @@ impl Compiled {
     fn counts_the_same(&self, other: &Self) -> bool {
         match (&self.counting, &other.counting) {
             (Counting::Packets, Counting::Packets) | (Counting::Bytes, Counting::Bytes) => true,
-            (Counting::Distinct { fields, .. }, Counting::Distinct { fields: others, .. }) => fields == others,
+            (Counting::Distinct { fields, .. }, Counting::Distinct { fields: others, .. }) => {
+                fields == others
+            }
             _ => false,
         }
     }

@@ -121,7 +121,10 @@ impl std::fmt::Debug for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { wait_ms, ipv6, kind, host, daddr, dport, reload } = self;
         let family = if *ipv6 { 6 } else { 4 };
-        write!(f, "+{wait_ms} ms {kind:?} over IPv{family} from {host} to {daddr} port {dport}, reload: {reload:?}")
+        write!(
+            f,
+            "+{wait_ms} ms {kind:?} over IPv{family} from {host} to {daddr} port {dport}, reload: {reload:?}"
+        )
     }
 }
 
@@ -281,4 +284,161 @@ proptest! {
         let of = |came: Vec<Came>| of_kept(&steps, came).iter().map(gists).collect::<Vec<_>>();
         same(&of(stayed), &of(reloaded))?;
     }
+}
+
+/// A detector with one rule, and what it makes of a SYN each second to these ports.
+struct Bench {
+    detector: Detector,
+    ms: u64,
+}
+
+const ADDRESS: [u8; 4] = [192, 0, 2, 7];
+
+impl Bench {
+    fn new(rule: &str) -> Self {
+        Self { detector: detector(ruleset(&format!("- {{id: r, title: t, {rule}}}"))), ms: 1_000_000 }
+    }
+
+    fn reload(&mut self, rule: &str) -> Vec<IncidentEnd> {
+        let rules = ruleset(&format!("- {{id: r, title: t, {rule}}}"));
+        self.detector.replace_rules(rules, Capacity::default(), at(self.ms))
+    }
+
+    /// The ports at which it fired for the first time, or once more.
+    fn knock(&mut self, ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
+        let fires = |dport: &u16| {
+            self.ms += 1_000;
+            let packet = Packet { saddr: ADDRESS.into(), ..tcp(40_000, *dport, TcpFlags::SYN) };
+            let effect = self.detector.observe(&observed(packet), at(self.ms));
+            matches!(effect, Effect::Opened(_) | Effect::Persisted(_))
+        };
+        ports.into_iter().filter(fires).collect()
+    }
+
+    fn counted(&self) -> u64 {
+        let address = IpAddr::from(ADDRESS).into();
+        self.detector.seen(address, at(self.ms)).counts.first().map_or(0, |seen| seen.count)
+    }
+
+    fn open(&self) -> Option<Incident> {
+        self.detector.incidents_of(IpAddr::from(ADDRESS).into()).next()
+    }
+}
+
+#[test]
+fn another_threshold_is_asked_of_what_is_counted_already() {
+    for (threshold, fires) in [(5, 5), (4, 5), (7, 7)] {
+        let rule = "match: {class: syn}, count: {distinct: dport}, window: 1h, threshold:";
+        let mut bench = Bench::new(&format!("{rule} 6"));
+        assert_eq!(bench.knock(1..5), [0; 0]);
+        bench.reload(&format!("{rule} {threshold}"));
+        assert_eq!(bench.counted(), 4);
+        assert_eq!(bench.knock([1, 2, 3, 4, 5, 6, 7]), [fires]);
+        assert_eq!(bench.open().unwrap().distinct_ports, 7, "with the first four");
+    }
+}
+
+#[test]
+fn another_window_is_asked_of_what_is_known_of_the_time_before() {
+    for count in ["{distinct: dport}", "packets", "bytes"] {
+        let rule =
+            |window| format!("match: {{class: syn}}, count: {count}, window: {window}, threshold: 60000");
+        let each = if count == "bytes" { 60 } else { 1 };
+        let mut bench = Bench::new(&rule("64s"));
+        bench.knock(1..21);
+        assert_eq!(bench.counted(), 20 * each);
+        bench.reload(&rule("1h"));
+        assert_eq!(bench.counted(), 20 * each);
+        bench.ms += 600_000;
+        assert_eq!(bench.counted(), 20 * each, "{count}: for longer now");
+        bench.knock(21..31);
+        assert_eq!(bench.counted(), 30 * each);
+        bench.reload(&rule("16s"));
+        // Of sums at most what lies within the window, which here is all of the latest ten seconds; what was counted in parts
+        // of four minutes is as old as such a part may be.
+        let counted = bench.counted();
+        assert!(counted == 10 * each || (count != "{distinct: dport}" && counted == 0), "{count}: {counted}");
+    }
+}
+
+#[test]
+fn a_rule_that_asks_for_other_packets_or_counts_another_thing_begins_anew_and_its_open_incident_goes_on() {
+    let rule = "match: {class: syn}, count: {distinct: dport}, window: 1h, threshold: 5";
+    let others = [
+        "match: {class: syn, dport: {not: 3}}, count: {distinct: dport}, window: 1h, threshold: 5",
+        "match: {class: syn}, count: {distinct: [dport, daddr]}, window: 1h, threshold: 5",
+        "match: {class: syn}, count: packets, window: 1h, threshold: 5",
+    ];
+    for other in others {
+        let mut bench = Bench::new(rule);
+        bench.knock(1..5);
+        assert_eq!(bench.reload(other), []);
+        assert_eq!(bench.counted(), 0, "{other}");
+        assert_eq!(bench.knock([11, 12, 13, 14, 15, 16]), [15], "{other}");
+
+        let mut bench = Bench::new(rule);
+        assert_eq!(bench.knock(1..9), [5]);
+        let before = bench.open().unwrap();
+        assert_eq!((bench.reload(other), bench.open()), (Vec::new(), Some(before.clone())), "{other}");
+        bench.knock([9]);
+        let after = bench.open().unwrap();
+        assert_eq!((after.id, after.packets), (before.id, before.packets + 1), "{other}");
+    }
+}
+
+#[test]
+fn an_incident_ends_with_its_rule_and_where_its_rule_counts_per_something_else() {
+    let rule = "match: {class: syn}, count: {distinct: dport}, window: 1h, threshold: 5";
+    let per = "match: {class: syn}, per: source-and-destination, count: {distinct: dport}, window: 1h, threshold: 5";
+    let off = format!("enabled: false, {rule}");
+    for other in [per, &off] {
+        let mut bench = Bench::new(rule);
+        bench.knock(1..9);
+        let open = bench.open().unwrap();
+        let ended = bench.reload(other);
+        assert_eq!(ended, [IncidentEnd { time: at(bench.ms), incident: open }], "{other}");
+        assert_eq!((bench.open(), bench.counted(), bench.detector.next_deadline()), (None, 0, None));
+        bench.reload(rule);
+        assert_eq!(bench.knock(1..6), [5], "{other}: it begins anew");
+    }
+}
+
+#[test]
+fn an_open_incident_ends_when_its_rule_of_now_says_so() {
+    let rule = |quiet| {
+        format!("match: {{class: syn}}, count: {{distinct: dport}}, window: 1m, threshold: 3, quiet: {quiet}")
+    };
+    let mut bench = Bench::new(&rule("10m"));
+    bench.knock(1..4);
+    for (quiet, seconds) in [("1h", 3600), ("2m", 120)] {
+        bench.reload(&rule(quiet));
+        let due = Duration::from_millis(bench.ms) + Duration::from_secs(seconds);
+        assert_eq!(bench.detector.next_deadline(), Some(due));
+    }
+}
+
+#[test]
+fn smaller_tables_keep_those_with_open_incidents_and_those_seen_last() {
+    let rule = "match: {class: syn}, count: {distinct: dport}, window: 1h, threshold: 3";
+    let mut bench = Bench::new(rule);
+    assert_eq!(bench.knock(1..4), [3]);
+    let visit = |bench: &mut Bench, host: u16| {
+        let [high, low] = host.to_be_bytes();
+        for dport in [1, 2] {
+            bench.ms += 1;
+            let packet = Packet { saddr: [198, 18, high, low].into(), ..tcp(40_000, dport, TcpFlags::SYN) };
+            let _ = bench.detector.observe(&observed(packet), at(bench.ms));
+        }
+    };
+    (0..5_000).for_each(|host| visit(&mut bench, host));
+    let rules = ruleset(&format!("- {{id: r, title: t, {rule}}}"));
+    bench.detector.replace_rules(rules, Capacity::of(1_024), at(bench.ms));
+    let [sources, _] = bench.detector.occupancy();
+    assert_eq!((sources.tracked, sources.evicted), (1_024, 5_001 - 1_024));
+    assert_eq!((bench.open().unwrap().packets, sources.sightings <= 4_096), (3, true));
+    (5_000..9_000).for_each(|host| visit(&mut bench, host));
+    let [sources, _] = bench.detector.occupancy();
+    assert_eq!((sources.tracked, bench.open().is_some()), (1_024, true));
+    let latest = IpAddr::from([198, 18, 35, 39]).into();
+    assert_eq!(bench.detector.seen(latest, at(bench.ms)).counts[0].count, 2);
 }

@@ -284,7 +284,15 @@ impl Source {
     /// Adds a sighting that is not known yet.
     fn add(&mut self, key: u64, cold: Cold, now: i64) {
         let bytes = u64::from(cold.length);
-        self.hot.push(Hot { key, last: now, bytes, packets: 1, told: seconds(now), raw: cold.raw, closed: false });
+        self.hot.push(Hot {
+            key,
+            last: now,
+            bytes,
+            packets: 1,
+            told: seconds(now),
+            raw: cold.raw,
+            closed: false,
+        });
         self.cold.push(cold);
     }
 

@@ -45,7 +45,7 @@ use crate::detect::memory::{LONG_WINDOW, Memory, Progress};
 use crate::detect::{Capacity, Detector, Effect, Finding, MAX_OPEN, Occupancy, Ruleset, Seed, Seen};
 use crate::enforce::{Change, Outcome};
 use crate::event::firing::Firing;
-use crate::event::{Alarm, BanEndReason, Event, Incident};
+use crate::event::{Alarm, BanEndReason, Event, Incident, IncidentId};
 use crate::packet::{Observation, Verdict};
 use crate::time::Stamp;
 
@@ -437,6 +437,35 @@ impl Engine {
     pub fn all_open_incidents(&self) -> impl Iterator<Item = Incident> {
         let all = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         all.into_iter().flat_map(|net| self.incidents_of(net))
+    }
+
+    /// The open incidents with these ids: one pass, however many they are.
+    pub fn incidents_with(&self, ids: &[IncidentId]) -> impl Iterator<Item = Incident> {
+        let touched = self.traps.incidents_since(Duration::ZERO);
+        let asked = self.web.iter().flat_map(|web| web.sources.incidents_since(Duration::ZERO));
+        let others = touched.chain(asked).filter(|incident| ids.contains(&incident.id));
+        self.detector.incidents_with(ids).chain(others)
+    }
+
+    /// Those of a part of the open incidents that have gone on since `since` (boot time), from place `from` on. Tells where the
+    /// next part begins.
+    pub fn incidents_part(
+        &self,
+        from: usize,
+        since: Duration,
+        incidents: &mut Vec<Incident>,
+    ) -> Option<usize> {
+        /// A record of an incident with many ports takes up to a millisecond.
+        const PART: usize = 64;
+        let (part, is_last) = self.detector.incidents_within(from..from + PART, since);
+        incidents.extend(part);
+        if !is_last {
+            return Some(from + PART);
+        }
+        // Records of these are short.
+        incidents.extend(self.traps.incidents_since(since));
+        incidents.extend(self.web.iter().flat_map(|web| web.sources.incidents_since(since)));
+        None
     }
 
     /// The open incidents of exactly these sources: one pass, however many they are.

@@ -140,6 +140,12 @@ impl Traps {
         self.of(net).map(|(source, touched)| touched.record(source))
     }
 
+    /// Those that have gone on since `since` (boot time).
+    pub(super) fn incidents_since(&self, since: Duration) -> impl Iterator<Item = Incident> {
+        let lately = self.touched.iter().filter(move |(_, touched)| touched.last.boot >= since);
+        lately.map(|(source, touched)| touched.record(*source))
+    }
+
     pub(super) fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
         let wanted = self.touched.iter().filter(|(source, _)| sources.contains(source));
         wanted.map(|(source, touched)| touched.record(*source))

@@ -250,6 +250,13 @@ impl<T: Copy + Eq> Sources<T> {
             .filter_map(|(key, source)| Some(source.open.as_ref()?.record(key.net(), &self.threshold)))
     }
 
+    /// The open incidents that have gone on since `since` (boot time).
+    pub(super) fn incidents_since(&self, since: Duration) -> impl Iterator<Item = Incident> {
+        let open = self.known.iter().filter_map(|(key, source)| Some((key.net(), source.open.as_ref()?)));
+        open.filter(move |(_, open)| open.last.boot >= since)
+            .map(|(net, open)| open.record(net, &self.threshold))
+    }
+
     /// The open incidents of exactly these sources.
     pub(super) fn incidents_among(&self, sources: &HashSet<IpNet>) -> impl Iterator<Item = Incident> {
         let open = self.known.iter().filter_map(|(key, source)| Some((key.net(), source.open.as_ref()?)));

@@ -20,16 +20,19 @@ pub struct Forgotten {
     pub bans: u64,
     /// Copies of the database that earlier upgrades or damages left: they are not changed, and may name anybody.
     pub copies: Vec<PathBuf>,
+    /// Such copies that were removed.
+    pub removed: Vec<PathBuf>,
 }
 
 impl Store {
     /// Forgets what is known of sources within `net`, and makes sure that no octet of the file tells of them: it is written
-    /// anew, and what was written ahead is cut off.
+    /// anew, and what was written ahead is cut off. Copies of it are removed where `copies` says so: an old schema cannot be
+    /// rewritten by rules of today, nor a damaged file by any.
     ///
     /// # Errors
     /// Where the file is a newer version's; when the disk has no room for a second copy, another program reads the file for
     /// long, or it is damaged. Asking again is safe.
-    pub fn forget(&mut self, net: IpNet) -> Result<Forgotten, StoreError> {
+    pub fn forget(&mut self, net: IpNet, copies: bool) -> Result<Forgotten, StoreError> {
         if self.foreign {
             return Err(StoreError::Newer);
         }
@@ -46,7 +49,10 @@ impl Store {
         if is_busy {
             return Err(StoreError::Read);
         }
-        Ok(Forgotten { copies: self.copies(), ..forgotten })
+        // Only now: until here the file could turn out to be the damaged one.
+        let is_removed = |copy: &PathBuf| copies && fs::remove_file(copy).is_ok();
+        let (removed, copies) = self.copies().into_iter().partition(is_removed);
+        Ok(Forgotten { copies, removed, ..forgotten })
     }
 
     /// Files beside the database that were copied or renamed from it.
@@ -89,7 +95,7 @@ fn delete(transaction: &Transaction<'_>, net: IpNet) -> Result<Forgotten, StoreE
             delete.execute([name])?;
         }
     }
-    Ok(Forgotten { incidents, bans, copies: Vec::new() })
+    Ok(Forgotten { incidents, bans, ..Forgotten::default() })
 }
 
 /// Deletes the packets that sources within `net` sent as part of what a wider prefix did.

@@ -25,7 +25,7 @@ enum Job {
     /// What is to be kept for people to read.
     History { at: Wall, happened: Happened },
     /// Whom to forget, and whom to tell.
-    Forget { net: IpNet, told: Told },
+    Forget { net: IpNet, copies: bool, told: Told },
 }
 
 impl Job {
@@ -65,7 +65,7 @@ impl Keeper {
             let mut work = Work { store, failing: None, alarm: |what| drop(outgoing.send(what)), lost };
             while let Ok(job) = incoming.recv() {
                 match job {
-                    Job::Forget { net, told } => told(work.store.forget(net)),
+                    Job::Forget { net, copies, told } => told(work.store.forget(net, copies)),
                     Job::Snapshot { .. } | Job::Bans { .. } | Job::History { .. } => work.write(&job),
                 }
             }
@@ -106,13 +106,13 @@ impl Keeper {
         }
     }
 
-    /// Has what is known of sources within `net` forgotten, after all that was handed over before, and has it `told`. Gives
-    /// that back while two others wait for the disk.
+    /// Has what is known of sources within `net` forgotten, with `copies` of the database too, after all that was handed over
+    /// before, and has it `told`. Gives that back while two others wait for the disk.
     ///
     /// # Errors
     /// Whom to tell.
-    pub fn forget(&self, net: IpNet, told: Told) -> Result<(), Told> {
-        match self.jobs.try_send(Job::Forget { net, told }) {
+    pub fn forget(&self, net: IpNet, copies: bool, told: Told) -> Result<(), Told> {
+        match self.jobs.try_send(Job::Forget { net, copies, told }) {
             Err(
                 TrySendError::Full(Job::Forget { told, .. })
                 | TrySendError::Disconnected(Job::Forget { told, .. }),

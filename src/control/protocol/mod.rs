@@ -15,6 +15,7 @@ pub use self::status::{
 use crate::decide::Measure;
 pub use crate::decide::Mode;
 use crate::event::IncidentId;
+use crate::report::json;
 use crate::report::target::Target;
 use crate::store::reader::{Past, Record, Sought};
 use crate::time::Wall;
@@ -33,6 +34,11 @@ pub enum Request {
     Bans,
     /// Incidents that are remembered: answered by [`Reply::Incidents`].
     Incidents(Sought),
+    /// What open incidents have come to: answered by [`Reply::Open`].
+    Open {
+        /// Their ids, of which [`Request::OPEN`] are looked for.
+        ids: Vec<IncidentId>,
+    },
     /// Why somebody is kept out, or is not: answered by [`Reply::Why`].
     Why {
         /// An address, or a prefix as it is banned.
@@ -63,6 +69,9 @@ pub enum Request {
     Forget {
         /// An address, or all within a prefix.
         target: Target,
+        /// Whether copies of the database, which earlier upgrades or damages left, are removed.
+        #[serde(default)]
+        copies: bool,
     },
     /// Read the configuration again: answered by [`Reply::Reloaded`], or refused while the old one goes on.
     Reload,
@@ -73,6 +82,9 @@ pub enum Request {
 }
 
 impl Request {
+    /// How many open incidents are told of at once.
+    pub const OPEN: usize = 64;
+
     /// The longest reason, in octets.
     pub const REASON: usize = 256;
 
@@ -83,6 +95,7 @@ impl Request {
             Self::Status { .. }
             | Self::Bans
             | Self::Incidents(_)
+            | Self::Open { .. }
             | Self::Why { .. }
             | Self::Record { .. } => false,
             Self::Ban { .. }
@@ -116,6 +129,11 @@ pub enum Reply {
         /// What to ask with as [`Sought::before`] for the next part; none where this is the last.
         next: Option<i64>,
     },
+    /// Open incidents as they are now; those that are over are not among them.
+    Open {
+        /// Incidents.
+        incidents: Vec<json::Incident>,
+    },
     /// Why somebody is kept out, or is not.
     Why(Box<Why>),
     /// What is kept of somebody's past.
@@ -140,6 +158,9 @@ pub enum Reply {
         bans: u64,
         /// Older copies of the state database, which are as they were and may name anybody.
         copies: Vec<String>,
+        /// Such copies that were removed.
+        #[serde(default)]
+        removed: Vec<String>,
     },
     /// The new configuration is in use.
     Reloaded {
@@ -279,7 +300,7 @@ mod tests {
         assert!(Request::Ban { target, timeout_s: None, reason: None }.changes());
         assert!(Request::Unban { target }.changes());
         assert!(Request::UnbanAll.changes());
-        assert!(Request::Forget { target }.changes());
+        assert!(Request::Forget { target, copies: false }.changes());
         assert!(Request::Reload.changes());
         assert!(Request::Off.changes() && Request::On.changes());
     }

@@ -4,6 +4,7 @@ mod custom_rules;
 mod evidence;
 mod forget;
 mod limits;
+mod reload;
 mod restore;
 mod touches;
 

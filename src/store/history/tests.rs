@@ -377,7 +377,7 @@ fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
     let address = [198, 51, 100, 77];
     assert!(is_in_files(&folder, b"198.51.100.77") && is_in_files(&folder, &address));
 
-    let forgotten = store.forget("198.51.100.77/32".parse().unwrap()).unwrap();
+    let forgotten = store.forget("198.51.100.77/32".parse().unwrap(), false).unwrap();
     assert_eq!((forgotten.incidents, forgotten.bans, forgotten.copies.len()), (98, 1, 0));
     assert!(!is_in_files(&folder, b"198.51.100.77") && !is_in_files(&folder, &address));
     assert!(is_in_files(&folder, b"203.0.113.9") && is_in_files(&folder, b"198.51.100.8"));
@@ -394,7 +394,7 @@ fn who_is_forgotten_is_in_no_octet_of_the_file_and_others_stay() {
 }
 
 #[test]
-fn forgetting_names_the_copies_that_it_cannot_change_and_waits_for_no_reader() {
+fn forgetting_names_the_copies_removes_them_where_asked_to_and_waits_for_no_reader() {
     let folder = Folder::new();
     let mut store = folder.open();
     store.add(&incidents(vec![open(1)])).unwrap();
@@ -402,17 +402,22 @@ fn forgetting_names_the_copies_that_it_cannot_change_and_waits_for_no_reader() {
         std::fs::write(folder.file().with_file_name(name), "").unwrap();
     }
     let net = incident(1).source;
-    let copies = store.forget(net).unwrap().copies;
+    let copies = store.forget(net, false).unwrap().copies;
     let names: Vec<_> = copies.iter().map(|copy| copy.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["state.db.broken-20260102T030405Z", "state.db.schema-2"]);
+    // Only where that is asked for, and no other file.
+    let forgotten = store.forget(net, true).unwrap();
+    assert_eq!((forgotten.copies, forgotten.removed), (Vec::new(), copies));
+    let left = |name: &str| folder.file().with_file_name(name).exists();
+    assert_eq!(["state.db.schema-2", "state.db.mine", "state.db"].map(left), [false, true, true]);
 
     store.add(&incidents(vec![open(1)])).unwrap();
     let reader = Reader::open(&store.path).unwrap();
     assert_eq!(reader.incidents(&Sought::default()).unwrap().incidents.len(), 1);
     // A reader of the old state holds on to the log.
-    let error = store.forget(net).unwrap_err();
+    let error = store.forget(net, false).unwrap_err();
     assert!(error.to_string().contains("another program reads it"), "{error}");
     drop(reader);
-    store.forget(net).unwrap();
+    store.forget(net, false).unwrap();
     assert!(!is_in_files(&folder, b"192.0.2.7"));
 }
