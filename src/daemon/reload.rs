@@ -108,6 +108,9 @@ impl Daemon {
         }
         self.save_as_configured();
         self.tidy_history();
+        if let Some(memory) = &mut self.memory {
+            memory.save();
+        }
         Ok(())
     }
 }
