@@ -181,7 +181,7 @@ fn nothing_is_banned_or_lifted_without_a_yes() {
 #[test]
 fn whoever_may_only_look_is_told_so_in_the_daemons_words() {
     let mut view = view();
-    let message = "only root and the daemon's own user may do that".to_owned();
+    let message = "only root may do that".to_owned();
     view.take(reply(Reply::Refused { refusal: Refusal::NoPermission, message: message.clone() }));
     assert_eq!(view.message(), Some(message.as_str()));
     assert!(shown(&view, 80, 24).contains(&message));
