@@ -9,6 +9,8 @@ use crate::control::protocol::Refusal;
 
 /// The end of `nfban --help`.
 pub(super) const HELP: &str = "\
+How to begin: SETTING UP in nfban(8).
+
 Exit status:
    0  done (an empty listing too)
    1  the answer is no, or it failed

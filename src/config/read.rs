@@ -167,10 +167,14 @@ impl<'s> Report<'s> {
 
     /// Reads every item of a list.
     pub fn list<T>(&mut self, node: &Node, mut item: impl FnMut(&Node, &mut Self) -> Option<T>) -> Vec<T> {
-        self.instead = unbracketed(node);
-        let list = self.items(node).iter().filter_map(|node| item(node, self)).collect();
-        self.instead = None;
-        list
+        let items = self.items(node);
+        let read = |node: &Node| {
+            self.instead = unbracketed(node);
+            let read = item(node, self);
+            self.instead = None;
+            read
+        };
+        items.iter().filter_map(read).collect()
     }
 
     /// The keys of a mapping; `what` names it in messages. `None` if it is no mapping, which is reported.
@@ -188,11 +192,12 @@ impl<'s> Report<'s> {
     }
 }
 
-/// What to write for a list that stands there as one text, `22, 80` or `22 80`, as other programs have them.
+/// What to write for several values that stand there as one text: `22, 80` or `22 80` as other programs have lists, or lines
+/// of a list that are not indented alike.
 fn unbracketed(node: &Node) -> Option<String> {
     let Value::Scalar { text, plain: true } = &node.value else { return None };
-    let words: Vec<&str> = text.split([',', ' ', '\t']).filter(|word| !word.is_empty()).collect();
-    (words.len() > 1).then(|| format!("a list takes brackets: `[{}]`", words.join(", ")))
+    let words: Vec<&str> = text.split([',', ' ', '\t']).filter(|word| !["", "-"].contains(word)).collect();
+    (words.len() > 1).then(|| format!("write a list: `[{}]`", words.join(", ")))
 }
 
 /// A mapping whose keys are asked for one after the other; what nobody asked for is unknown.

@@ -17,6 +17,7 @@ use super::{Daemon, Options, StartError, backend, clock, memory};
 use crate::config::{Config, Problems};
 use crate::control::protocol::{Off, Refusal, Reply};
 use crate::decide::Mode;
+use crate::report::text::count;
 use crate::store::bans::Kept;
 use crate::time::Wall;
 
@@ -187,8 +188,8 @@ impl Daemon {
         let forgotten = written.and_then(|file| sync(&file, &switch.directory)).err();
         let forgotten = forgotten.map(|error| format!("{}: {error}", switch.directory.display()));
         warn!(
-            "switched off by user {by}: {lifted} bans are lifted, {waiting} by hand wait, and nothing is enforced until \
-             `nfban on`"
+            "switched off by user {by}: nothing is enforced until `nfban on`; {} lifted, {waiting} by hand kept for then",
+            count(lifted, "ban", "bans")
         );
         match taken {
             Ok(()) => Reply::Off { off, lifted, waiting, was_off: false, forgotten },
@@ -216,7 +217,7 @@ impl Daemon {
             );
         }
         let bans = self.engine.ledger().len() as u64;
-        info!("switched on by user {by}: {bans} bans by hand stand");
+        info!("switched on by user {by}: {} by hand stand again", count(bans, "ban", "bans"));
         Reply::On { mode, bans, was_off: true }
     }
 }
