@@ -9,7 +9,9 @@ use tracing::{error, warn};
 use super::queues::Queues;
 use super::texts::Texts;
 use super::{StartError, clock};
-use crate::capture::nflog::{Capture, Delivery, Interfaces, OpenError, Receiver, Settings, Statistics};
+use crate::capture::nflog::{
+    Capture, Delivery, Interfaces, OpenError, Progress, Receiver, Settings, Statistics,
+};
 use crate::config::{self, Config};
 use crate::control::protocol;
 use crate::decode::{self, Undecoded};
@@ -168,12 +170,12 @@ impl Captures {
         self.interfaces.forget();
     }
 
-    /// Takes in what waits, at most a bounded number of datagrams.
-    pub(super) fn receive(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) -> io::Result<()> {
+    /// Takes in what waits, at most a bounded number of datagrams, and tells whether more may wait.
+    pub(super) fn receive(&mut self, engine: &mut Engine, actions: &mut Vec<Action>) -> io::Result<Progress> {
         let Self { capture, groups, interfaces, undecoded, undecided, .. } = self;
-        let Some(capture) = capture else { return Ok(()) };
+        let Some(capture) = capture else { return Ok(Progress::Drained) };
         let mut intake = Intake { groups, interfaces, undecoded, undecided, engine, actions };
-        capture.receive(&mut intake).map(drop)
+        capture.receive(&mut intake)
     }
 
     /// Whether packets came that nobody has judged, since this was last asked.

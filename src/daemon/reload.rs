@@ -5,6 +5,7 @@ use tracing::{error, info, warn};
 
 use super::loaded::{Loaded, in_a_line};
 use super::{Daemon, clock, notify};
+use crate::capture::nflog::Progress;
 use crate::decide::Mode;
 use crate::detect::Capacity;
 use crate::setup;
@@ -45,6 +46,19 @@ impl Daemon {
         self.take(new.switched(self.off.is_some()))
     }
 
+    /// Takes in the packets that wait on sockets which are about to be closed; of a flood, which never ends, no more than their
+    /// buffers hold.
+    fn take_what_waits(&mut self) {
+        const ROUNDS: usize = 1_000;
+        for _ in 0..ROUNDS {
+            let received = self.captures.receive(&mut self.engine, &mut self.actions);
+            self.carry_out();
+            if !matches!(received, Ok(Progress::More)) {
+                break;
+            }
+        }
+    }
+
     /// Goes on with another configuration; where that cannot be, everything stays as it is.
     pub(super) fn take(&mut self, new: Loaded) -> Result<(), String> {
         let old = &self.loaded;
@@ -63,11 +77,14 @@ impl Daemon {
         let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
         let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
         if replace_captures {
+            // Under the configuration that it came under.
+            self.take_what_waits();
             self.captures
-                .replace(&new.config.capture, &old.config.capture)
+                .replace(&new.config.capture, &self.loaded.config.capture)
                 .map_err(|error| error.to_string())?;
         }
-        let counts_anew = new.rules != old.rules
+        let old = &self.loaded;
+        let other_rules = new.rules != old.rules
             || (&new.config.traps, new.config.sources) != (&old.config.traps, old.config.sources);
         if rebuild_backend {
             self.drops.read(&mut self.backend);
@@ -95,7 +112,7 @@ impl Daemon {
         self.traps.reconfigure(&self.loaded.config);
         self.engine.set_trap_rule(&self.loaded.rules);
         self.engine.judge_requests(&self.loaded.web, clock::now(), &mut self.actions);
-        if counts_anew {
+        if other_rules {
             let settings = setup::engine(&self.loaded.config, &self.host);
             let capacity = Capacity::of(self.loaded.config.sources);
             self.engine.replace_rules(rules, settings, capacity, clock::now(), &mut self.actions);
