@@ -12,34 +12,23 @@ use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
 
+use super::asked::Answer;
 use super::expression::Counts;
-use super::kernel::{ELEMENTS, Kernel};
-use super::message::{self, Element, Key, Read};
+use super::kernel::Kernel;
+use super::message::{self, Element, Key};
+use super::restore::Half;
 use super::sets::Sets;
-use super::socket::{nfgenmsg, nft};
 use super::transaction::{Refusal, Transaction};
 use super::uapi::*;
 use super::{Change, Outcome};
 use crate::decide::{Measure, Place};
-use crate::netlink::{Batch, Header, Message, NLM_F_REQUEST, NLMSG_ERROR};
 
 /// The most changes in a transaction: others wait for it, and the kernel's answers must fit the socket.
 const CHANGES: usize = 1000;
 /// The most octets of one change: six messages with table name, set name and comment.
-const CHANGE_OCTETS: usize = 4096;
+pub(super) const CHANGE_OCTETS: usize = 4096;
 /// The most messages of one change.
 const MESSAGES: usize = 6;
-/// Elements asked for at once: the kernel accounts a page or two for each answer.
-const QUESTIONS: usize = 16;
-
-/// A restricted source is an element in each of two sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// What has it dropped. Prefixes are whole with this.
-    Drops,
-    /// What limits its new conversations with published services.
-    Limits,
-}
 
 /// How far a change has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,40 +51,6 @@ struct Origin {
     change: usize,
     /// Of the set of rate limits beside the target's own.
     beside: bool,
-}
-
-/// What the kernel said when it was asked for an element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Found(Counts),
-    /// An element that somebody else has put into the administrator's set.
-    Foreign,
-    Missing,
-    /// No answer came, or one that is neither.
-    Unknown,
-}
-
-/// What a question for one element found.
-#[derive(Debug, Clone)]
-pub(super) enum LookedUp {
-    Found(Read),
-    /// There is none, or it is somebody else's.
-    Missing,
-}
-
-impl Answer {
-    const fn counts(self) -> Option<Counts> {
-        if let Self::Found(counts) = self { Some(counts) } else { None }
-    }
-
-    fn read(message: &Message<'_>, sets: &Sets) -> Self {
-        if message.kind == NLMSG_ERROR {
-            let missing = message.errno() == Some(libc::ENOENT);
-            return if missing { Self::Missing } else { Self::Unknown };
-        }
-        let Some(read) = message::read_elements(message).next() else { return Self::Unknown };
-        sets.ours(read).map_or(Self::Foreign, |read| Self::Found(read.counts))
-    }
 }
 
 impl Stage {
@@ -129,7 +84,7 @@ impl Stage {
 
 impl Change {
     /// How the target's element is found.
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         let target = self.target();
         if self.place().prefix {
             Key::Stretch(target.network(), target.broadcast())
@@ -169,54 +124,13 @@ impl Change {
 }
 
 impl Kernel {
-    /// Puts back what the kernel has lost, without asking first what it holds of it. In hash sets only a half of it, so
-    /// that sources are dropped again in half the time: see [`Half`].
-    pub fn restore(&mut self, changes: &[Change], half: Half) -> Vec<Outcome> {
-        let has_halves = self.sets.are_own();
-        if !has_halves && half == Half::Limits || self.restore_at_once(changes, half).is_ok() {
-            return vec![Outcome::Done; changes.len()];
-        }
-        // What stands in an administrator's set may be his.
-        let unasked = has_halves.then_some(half);
-        self.apply_in_parts(changes, unasked)
-    }
-
-    /// The same in one transaction with many elements in a message, which nothing must stand in the way of: a refusal of
-    /// one of them would name them all.
-    fn restore_at_once(&mut self, changes: &[Change], half: Half) -> Result<(), Refusal<()>> {
-        let mut sets: BTreeMap<&str, Vec<Element<'_>>> = BTreeMap::new();
-        for change in changes {
-            let place = change.place();
-            let half_of = |set| if half == Half::Drops { Some(set) } else { self.sets.rate_set(place) };
-            let element = element(change, &self.sets, None).filter(|_| !place.prefix);
-            let set = self.sets.set(place).and_then(half_of);
-            let Some((set, element)) = set.zip(element) else { return Err(Refusal::Whole(libc::EINVAL)) };
-            sets.entry(set).or_default().push(element);
-        }
-        if changes.len() > self.connection.room() / CHANGE_OCTETS {
-            return Err(Refusal::Whole(libc::EMSGSIZE));
-        }
-        let most = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-        let mut transaction = Transaction::begin(&mut self.connection, most);
-        for (set, elements) in &sets {
-            for some in elements.chunks(ELEMENTS) {
-                transaction.push((), NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, |m| {
-                    message::elements(m, &self.settings.table, set, |list| {
-                        some.iter().for_each(|element| element.write(list));
-                    });
-                });
-            }
-        }
-        transaction.commit(&mut self.connection)
-    }
-
     /// See [`super::Enforcer::apply`].
     pub(super) fn apply_all(&mut self, changes: &[Change]) -> Vec<Outcome> {
         self.look_again();
         self.apply_in_parts(changes, None)
     }
 
-    fn apply_in_parts(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
+    pub(super) fn apply_in_parts(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let at_once = CHANGES.min(self.connection.room() / CHANGE_OCTETS).max(1);
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut rest = changes;
@@ -231,7 +145,11 @@ impl Kernel {
     /// Applies changes of different targets.
     fn apply_some(&mut self, changes: &[Change], lost: Option<Half>) -> Vec<Outcome> {
         let mut stages: Vec<Stage> = changes.iter().map(|change| change.first_stage(&self.sets)).collect();
-        let answers = if lost.is_none() { self.ask(changes, &stages) } else { Vec::new() };
+        let open = |(index, stage): (usize, &Stage)| {
+            matches!(stage, Stage::Add | Stage::Lift { .. }).then_some(index)
+        };
+        let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
+        let answers = if lost.is_none() { self.ask(changes, &open) } else { Vec::new() };
         for (change, (stage, answers)) in changes.iter().zip(stages.iter_mut().zip(answers)) {
             let place = change.place();
             *stage = match (*stage, answers) {
@@ -320,76 +238,6 @@ impl Kernel {
                 }
                 _ => Stage::Settled(Outcome::Refused(errno)),
             };
-        }
-    }
-
-    /// Asks for the elements that changes are about: in the target's own set, and in the one beside it.
-    fn ask(&mut self, changes: &[Change], stages: &[Stage]) -> Vec<[Answer; 2]> {
-        let mut answers = vec![[Answer::Unknown; 2]; changes.len()];
-        let open = |(index, stage)| matches!(stage, &Stage::Add | Stage::Lift { .. }).then_some(index);
-        let open: Vec<usize> = stages.iter().enumerate().filter_map(open).collect();
-        for some in open.chunks(QUESTIONS) {
-            self.ask_some(changes, some, Answer::read, &mut answers);
-        }
-        answers
-    }
-
-    /// The elements that changes are about, each in the target's own set and in the one beside it; `None` where no
-    /// answer came.
-    pub(super) fn look_up(&mut self, changes: &[Change]) -> Vec<[Option<LookedUp>; 2]> {
-        let mut found = vec![[None, None]; changes.len()];
-        let read = |message: &Message<'_>, sets: &Sets| match message.kind {
-            NLMSG_ERROR => (message.errno() == Some(libc::ENOENT)).then_some(LookedUp::Missing),
-            _ => message::read_elements(message)
-                .next()
-                .map(|read| sets.ours(read).map_or(LookedUp::Missing, LookedUp::Found)),
-        };
-        let all: Vec<usize> = (0..changes.len()).collect();
-        for some in all.chunks(QUESTIONS) {
-            self.ask_some(changes, some, read, &mut found);
-        }
-        found
-    }
-
-    /// Asks about the changes of these indices, and has `read` make something of each answer.
-    fn ask_some<T>(
-        &mut self,
-        changes: &[Change],
-        some: &[usize],
-        read: impl Fn(&Message<'_>, &Sets) -> T,
-        answers: &mut [[T; 2]],
-    ) {
-        let mut questions = Batch::default();
-        let mut asked = Vec::with_capacity(2 * some.len());
-        let first = self.connection.sequences(2 * u32::try_from(QUESTIONS).unwrap_or_default());
-        for (index, change) in some.iter().filter_map(|&index| Some((index, changes.get(index)?))) {
-            let place = change.place();
-            let sets = [self.sets.set(place), self.sets.rate_set(place)];
-            for (which, set) in sets.into_iter().enumerate().filter_map(|(which, set)| Some((which, set?))) {
-                let sequence = first.wrapping_add(u32::try_from(asked.len()).unwrap_or_default());
-                let header = Header { kind: nft(NFT_MSG_GETSETELEM), flags: NLM_F_REQUEST, sequence };
-                questions.message(header, &nfgenmsg(self.sets.family(), 0), |m| {
-                    message::elements(m, &self.settings.table, set, |list| change.key().write_start(list));
-                });
-                asked.push((index, which));
-            }
-        }
-        if self.connection.send(&questions).is_err() {
-            return;
-        }
-        let mut missing = asked.len();
-        while missing > 0 {
-            let Ok(Some(messages)) = self.connection.receive() else { return };
-            for message in messages {
-                let question = usize::try_from(message.sequence.wrapping_sub(first)).ok();
-                let Some(&(index, which)) = question.and_then(|question| asked.get(question)) else {
-                    continue;
-                };
-                missing = missing.saturating_sub(1);
-                if let Some(answer) = answers.get_mut(index).and_then(|answers| answers.get_mut(which)) {
-                    *answer = read(&message, &self.sets);
-                }
-            }
         }
     }
 
@@ -491,7 +339,7 @@ fn add(
 }
 
 /// The element that a change puts.
-fn element<'a>(change: &'a Change, sets: &Sets, counts: Option<Counts>) -> Option<Element<'a>> {
+pub(super) fn element<'a>(change: &'a Change, sets: &Sets, counts: Option<Counts>) -> Option<Element<'a>> {
     let Change::Put { target, timeout, comment, .. } = change else { return None };
     let key = change.key();
     let target_length = matches!(key, Key::Stretch(..)).then_some(target.prefix_len());

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::kernel::{Found, InstallError, Kernel, Settings, none_if_missing};
+use super::found::{Found, none_if_missing};
+use super::kernel::{InstallError, Kernel, Settings};
 use super::sets::{Given, Sets};
 use super::{Change, Outcome};
 use crate::report::target::Target;

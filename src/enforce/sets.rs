@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::kernel::Found;
+use super::found::Found;
 use super::layout::{self, KeyType};
 use super::message::Read;
 use super::uapi::*;

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use mnl::Bus;
 use rustix::net::sockopt;
 
+use super::kernel::Kernel;
 use super::layout::{self, RESTRICT};
 use super::message::{self, Read};
 use super::sets::Sets;
@@ -272,6 +273,48 @@ fn keys<'a>(
     place: Place,
 ) -> impl Iterator<Item = (Place, IpNet)> + 'a {
     ours(message, sets).filter_map(move |Read { address, .. }| Some((place, place.single(address)?)))
+}
+
+impl Kernel {
+    /// Hears, from now on, of what others do to the table.
+    ///
+    /// # Errors
+    /// As socket(2) and setsockopt(2).
+    pub fn watch(&self) -> io::Result<Watch> {
+        Watch::open(&self.settings.table, &self.sets, self.connection.port())
+    }
+
+    /// What others have done to the table since the last time, as far as `watch` has heard of it: `all` of that, or a part that
+    /// takes some milliseconds to read.
+    pub fn notice(&self, watch: &mut Watch, all: bool) -> Noticed {
+        watch.notice(self.connection.port(), all)
+    }
+
+    /// Has `watch` hear nothing until [`Self::heed`]: the kernel tells every element that is added to whoever listens, and that
+    /// is a quarter of the work of adding many. What others do meanwhile still shows, if not what it was.
+    ///
+    /// # Errors
+    /// Where the kernel does not say how many commits there were. All is heard then.
+    pub fn ignore(&mut self, watch: &mut Watch) -> io::Result<()> {
+        // Asked first: a commit between the two is both heard and counted.
+        let commits = self.connection.foreign_commits()?;
+        watch.close_ears(commits)
+    }
+
+    /// Whether `watch` hears nothing and others did something since.
+    pub fn is_disturbed(&mut self, watch: &Watch) -> bool {
+        let disturbed = |commits| self.connection.foreign_commits().ok() != Some(commits);
+        watch.deaf_since().is_some_and(disturbed)
+    }
+
+    /// Has `watch` hear again. Tells whether it missed nothing.
+    pub fn heed(&mut self, watch: &mut Watch) -> bool {
+        match watch.open_ears() {
+            Ok(None) => true,
+            Ok(commits) => self.connection.foreign_commits().ok() == commits,
+            Err(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]
