@@ -367,6 +367,13 @@ fn proven_offences_from_one_network_widen_to_its_56_and_its_48_and_no_further() 
         let setup = daemon.stop(Signal::TERM);
         daemon = Daemon::start_with(&pair.home, setup, &[]);
     }
+    // Among all these offenders, one trap is still one trap: a web page can make anybody's browser touch it.
+    let innocent = "2001:db8:9:102::9";
+    pair.peer_has(innocent);
+    let _one = connect(&pair, innocent, HOME6, 23).expect("the trap takes it");
+    wait_until("it is restricted", || bans(&daemon) == [of("2001:db8:9:102::/64", "restrict")]);
+    assert!([innocent, first, second, third].iter().all(|from| is_answered(&pair, from)));
+    daemon.stop(Signal::TERM);
 }
 
 /// Rows of touches in the state database.

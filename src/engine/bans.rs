@@ -91,7 +91,12 @@ impl Engine {
         now: Stamp,
         actions: &mut Vec<Action>,
     ) -> Answer {
-        if let Some(standing) = self.ledger.covering(target).filter(|standing| standing.measure >= measure) {
+        let validated = grounds.evidence == Evidence::Validated;
+        // What is proven now was not before: it counts as that, and lasts as long.
+        let is_enough = |ban: &&Standing| {
+            ban.measure > measure || (ban.measure == measure && (ban.validated || !validated))
+        };
+        if let Some(standing) = self.ledger.covering(target).filter(is_enough) {
             // Whoever is held is not seen any more, but for packets that were on their way. So much evidence later on says
             // that the kernel has lost the ban: asked for again, it is there, or shows that the table is gone.
             if standing.state == State::Held && now.boot.saturating_sub(standing.since.boot) > ON_THEIR_WAY {
@@ -99,7 +104,6 @@ impl Engine {
             }
             return Answer::Stands;
         }
-        let validated = grounds.evidence == Evidence::Validated;
         let timeout = self.policy.timeout(grounds.evidence, before);
         let standing = Standing {
             target,
@@ -115,8 +119,21 @@ impl Engine {
         };
         // Where there is no room it is told, and the source's next offence is the next try.
         match self.enter(standing, now, actions) {
-            Ok(()) => Answer::Acted { measure, timeout, before, targets: 1 },
+            Ok(()) => {
+                self.absorb(grounds, target, actions);
+                Answer::Acted { measure, timeout, before, targets: 1 }
+            }
             Err(_) => Answer::NoRoom,
+        }
+    }
+
+    /// A wider ban takes the place of the narrower one that was the milder answer to the same offence.
+    fn absorb(&mut self, grounds: &Grounds, wider: IpNet, actions: &mut Vec<Action>) {
+        for narrow in grounds.targets.iter().filter(|narrow| **narrow != wider && wider.contains(*narrow)) {
+            let milder = self.ledger.find(*narrow).filter(|ban| ban.incident == Some(grounds.incident));
+            if let Some(milder) = milder.map(|ban| ban.target).and_then(|target| self.ledger.remove(target)) {
+                actions.push(Action::Enforce(lift(&milder)));
+            }
         }
     }
 

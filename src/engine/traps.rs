@@ -372,22 +372,20 @@ impl Engine {
         self.counts.incidents += u64::from(opened);
         let firing = Some(Box::new(touched.firing(net, &terms, at, opened)));
         let (incident, enough) = (touched.id, touched.within(terms.window, at) >= terms.threshold);
-        let whole = self.policy.measure(Evidence::Validated, terms.respond);
-        let respond =
-            if whole == Some(Measure::Ban) && !enough { Some(Response::Restrict) } else { terms.respond };
+        // Below the threshold it is proven whose address it is, and not that he meant it: he is answered as mildly as on spoofable
+        // evidence, so that no page makes its readers repeated offenders, or their neighbours.
+        let (evidence, respond) = match self.policy.response(Evidence::Validated, terms.respond) {
+            _ if enough => (Evidence::Validated, terms.respond),
+            Response::Log => (Evidence::Spoofable, Some(Response::Log)),
+            Response::Ban | Response::Restrict => (Evidence::Spoofable, Some(Response::Restrict)),
+        };
         // A restricted source still reaches the traps, or it could not be seen to touch another: nothing is amiss.
-        let wanted = self.policy.measure(Evidence::Validated, respond);
-        if wanted == Some(Measure::Restrict) && self.ledger.covering(net).is_some() {
+        let restricts = self.policy.measure(evidence, respond) == Some(Measure::Restrict);
+        if restricts && self.ledger.covering(net).is_some_and(|ban| ban.validated || !enough) {
             return self.firings.keep(firing, Answer::Stands);
         }
-        let grounds = Grounds {
-            incident,
-            rule: RULE.to_owned(),
-            targets: vec![net],
-            evidence: Evidence::Validated,
-            respond,
-            firing,
-        };
+        let grounds =
+            Grounds { incident, rule: RULE.to_owned(), targets: vec![net], evidence, respond, firing };
         self.answer(grounds, touch.source, at, actions);
     }
 

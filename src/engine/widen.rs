@@ -90,8 +90,11 @@ impl Engine {
 
     /// How often `target` was banned before this incident: one whose answer becomes harder is one offence.
     fn earlier(&self, target: IpNet, grounds: &Grounds, now: Stamp) -> u32 {
-        let milder = self.ledger.covering(target).filter(|ban| ban.incident == Some(grounds.incident));
         let validated = grounds.evidence == Evidence::Validated;
+        // What was not proven then is counted apart, and is no offence of that kind yet.
+        let milder = self.ledger.covering(target);
+        let milder =
+            milder.filter(|ban| ban.incident == Some(grounds.incident) && ban.validated == validated);
         milder.map_or_else(|| self.before(target, validated, now), |milder| milder.before)
     }
 

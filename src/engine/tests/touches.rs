@@ -70,6 +70,67 @@ fn one_trap_restricts_and_a_second_one_within_an_hour_bans() {
     assert_eq!(decided(&world)[3], ("192.0.2.7/32".to_owned(), Ban, 3600), "a second offence");
 }
 
+/// Bans somebody for two traps, and lets him in again.
+fn offend(world: &mut World, source: &str) -> (String, Measure, u64) {
+    touch(world, source, 23);
+    touch(world, source, 3389);
+    let banned = decided(world).pop().unwrap();
+    let mut actions = Vec::new();
+    world.engine.unban_older(&[banned.0.parse().unwrap()], world.now.boot, &mut actions);
+    world.carry_out(actions);
+    assert!(world.engine.ledger().is_empty(), "{:?}", decided(world));
+    world.wait(2 * HOUR);
+    banned
+}
+
+#[test]
+fn one_trap_beside_repeated_offenders_restricts_who_touched_it_and_none_of_his_neighbours() {
+    let mut world = world(settings(), None);
+    let ban = |target: &str, seconds| (target.to_owned(), Ban, seconds);
+    assert_eq!(offend(&mut world, "2001:db8:1:101::7"), ban("2001:db8:1:101::/64", 600));
+    assert_eq!(offend(&mut world, "2001:db8:1:102::7"), ban("2001:db8:1:102::/64", 600));
+    assert_eq!(offend(&mut world, "2001:db8:1:101::7"), ban("2001:db8:1:100::/56", 3600));
+    assert_eq!(offend(&mut world, "2001:db8:1:102::7"), ban("2001:db8:1::/48", 86_400));
+    touch(&mut world, "2001:db8:1:1ff::7", 23);
+    let restricted = decided(&world).pop().unwrap();
+    assert_eq!(restricted, ("2001:db8:1:1ff::/64".to_owned(), Restrict, 3600), "an hour at most");
+    // A second trap is an offence like the others, and takes the place of that.
+    touch(&mut world, "2001:db8:1:1ff::7", 3389);
+    assert_eq!(decided(&world).pop().unwrap(), ban("2001:db8:1::/48", 604_800));
+    assert_eq!(world.engine.ledger().len(), 1);
+}
+
+#[test]
+fn who_touches_one_trap_now_and_then_is_never_kept_out_for_longer_than_an_hour_nor_made_an_offender() {
+    let mut world = world(settings(), None);
+    for seconds in [600, 3600, 3600, 3600, 3600] {
+        touch(&mut world, "2001:db8:1:1::7", 23);
+        let restricted = ("2001:db8:1:1::/64".to_owned(), Restrict, seconds);
+        assert_eq!(decided(&world).pop().unwrap(), restricted);
+        world.wait(2 * HOUR);
+    }
+    let banned = offend(&mut world, "2001:db8:1:1::7");
+    assert_eq!(banned, ("2001:db8:1:1::/64".to_owned(), Ban, 600), "his first offence");
+}
+
+#[test]
+fn where_two_traps_restrict_as_well_the_second_one_makes_it_a_proven_offence() {
+    let policy = Policy { validated: Response::Restrict, ..settings().policy };
+    let mut world = world(Settings { policy, ..settings() }, None);
+    for (source, target, seconds) in
+        [("2001:db8:1:1::7", "2001:db8:1:1::/64", 600), ("2001:db8:1:1::8", "2001:db8:1::/56", 3600)]
+    {
+        touch(&mut world, source, 23);
+        assert!(!world.engine.ledger().iter().next().unwrap().validated);
+        touch(&mut world, source, 3389);
+        assert_eq!(decided(&world).pop().unwrap(), (target.to_owned(), Restrict, seconds));
+        let standing: Vec<_> =
+            world.engine.ledger().iter().map(|ban| (ban.target.to_string(), ban.validated)).collect();
+        assert_eq!(standing, [(target.to_owned(), true)]);
+        world.wait(2 * HOUR);
+    }
+}
+
 #[test]
 fn two_traps_more_than_an_hour_apart_only_restrict() {
     let mut world = world(settings(), None);
@@ -126,7 +187,8 @@ fn the_rule_says_how_many_within_what_time_and_what_follows() {
     };
     assert_eq!(of("threshold: 1, window: 1h"), (1, vec![Ban]));
     assert_eq!(of("threshold: 4, window: 1h"), (1, vec![Restrict]));
-    assert_eq!(of("threshold: 2, window: 1h, respond: restrict"), (1, vec![Restrict]));
+    // The second time for good: it is proven then.
+    assert_eq!(of("threshold: 2, window: 1h, respond: restrict"), (1, vec![Restrict, Restrict]));
     assert_eq!(of("threshold: 2, window: 1h, respond: log"), (1, vec![]));
     assert_eq!(of("threshold: 2, window: 1h, enabled: false"), (0, vec![]));
 }
