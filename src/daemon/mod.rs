@@ -343,7 +343,12 @@ impl Daemon {
             rates: Rates::new(started.boot),
             actions,
         };
-        daemon.recall_bans(if saves { kept } else { Kept::default() });
+        // Who was banned before shows in what would be done now; no ban of then stands.
+        daemon.recall_bans(if saves {
+            kept
+        } else {
+            Kept { repetitions: kept.repetitions, ..Kept::default() }
+        });
         Ok(daemon)
     }
 

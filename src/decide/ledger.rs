@@ -2,6 +2,7 @@
 
 mod changes;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -82,6 +83,12 @@ impl Standing {
             (_, true) => Grade::Validated,
             (_, false) => Grade::Spoofable,
         }
+    }
+
+    /// Whether it gives way before the other one: then it is less.
+    #[must_use]
+    pub fn by_rank(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
     }
 
     /// Who gives way first: spoofable before validated, few repetitions before many, short remaining before long.

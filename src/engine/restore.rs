@@ -6,8 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::bans::{TICK, end_of, lift, put};
+use super::room::evict;
 use super::{Action, Engine};
-use crate::decide::{Measure, Place, Standing, State};
+use crate::decide::{Measure, Place, Standing, State, spoofable_share};
 use crate::enforce::{Change, Held};
 use crate::event::BanEndReason;
 use crate::time::Stamp;
@@ -123,15 +124,18 @@ impl Engine {
         bans.retain(|ban| {
             self.shield.covers(ban.target).is_none() && !self.policy.lacking.lacks(ban.measure, ban.target)
         });
-        // Whoever gave way first would give way now.
-        bans.sort_by_key(|ban| std::cmp::Reverse((ban.validated, ban.before, ban.since.boot)));
-        bans.truncate(self.policy.max);
+        let over = self.beyond_caps(&mut bans);
         for mut ban in bans {
             if let Some(held) = in_kernel.get(&(ban.target, ban.measure)) {
                 let age = now.boot.saturating_sub(ban.since.boot);
                 ban.timeout = held.expires.map(|left| left.saturating_add(age));
             }
             self.ledger.enter(ban);
+        }
+        for ban in over {
+            evict(&ban, now, actions);
+            // Until it is lifted it is not to be taken for somebody else's.
+            self.ledger.owe(ban.target, ban.measure, now);
         }
         let mut lost = self.lost(held, |place| !made(place), now);
         lost.extend(self.standing_in(made));
@@ -152,6 +156,21 @@ impl Engine {
         let spared = lost.iter().copied().collect();
         self.reconcile_in(held, |_| true, &spared, now, actions);
         lost
+    }
+
+    /// Takes out of these bans those that the caps have no room for, as they may be lower than those of the earlier process. The
+    /// least give way; bans by hand never do.
+    fn beyond_caps(&self, bans: &mut Vec<Standing>) -> Vec<Standing> {
+        bans.sort_unstable_by(|a, b| b.by_rank(a));
+        let share = spoofable_share(self.policy.max);
+        let (mut all, mut spoofable) = (0, 0);
+        let is_over = |ban: &mut Standing| {
+            let over = !ban.is_manual() && (all >= self.policy.max || (!ban.validated && spoofable >= share));
+            all += usize::from(!over);
+            spoofable += usize::from(!over && !ban.validated);
+            over
+        };
+        bans.extract_if(.., is_over).collect()
     }
 
     /// Notes whose bans change, for whoever saves them. `saved` are the targets whose bans are saved.

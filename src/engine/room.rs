@@ -171,7 +171,7 @@ const fn scope(cap: Cap) -> Option<Scope> {
     }
 }
 
-fn evict(evicted: &Standing, now: Stamp, actions: &mut Vec<Action>) {
+pub(super) fn evict(evicted: &Standing, now: Stamp, actions: &mut Vec<Action>) {
     // What the kernel has refused is not there unless it is asked again just now, and liftings that it refuses as well
     // must not pile up.
     if !matches!(evicted.state, State::Refused { again, .. } if again < Duration::MAX) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::decide::{Place, Standing, State};
 use crate::enforce::Held;
+use crate::event::IncidentId;
 
 fn ban(world: &mut World, targets: &[&str]) {
     for target in targets {
@@ -56,6 +57,59 @@ fn a_set_that_had_several_bans_and_has_none_was_flushed_and_any_other_ban_was_li
     // Nothing is lost whose time is over.
     world.now = world.now.plus(Duration::from_secs(3600));
     assert_eq!(lost(&world, &[]), [""; 0]);
+}
+
+#[test]
+fn a_lower_limit_holds_for_what_an_earlier_process_left_and_its_share_for_spoofable_evidence_too() {
+    let policy = Policy { max: 8, ..settings().policy };
+    let mut world = World::with(Settings { policy, ..settings() });
+    let now = world.now;
+    let saved = |number: u8, validated, before, manual| Standing {
+        target: IpNet::from(std::net::IpAddr::from([203, 0, 114, number])),
+        measure: Measure::Ban,
+        rule: if manual { "manual" } else { "tcp-syn-scan" }.to_owned(),
+        reason: None,
+        incident: (!manual).then(|| IncidentId::of("x", "192.0.2.7/32".parse().unwrap(), 0, now)),
+        validated,
+        before,
+        since: now,
+        timeout: Some(Duration::from_secs(600)),
+        state: State::Held,
+    };
+    let left = |bans: Vec<Standing>| {
+        let mut world =
+            World::with(Settings { policy: Policy { max: 8, ..settings().policy }, ..settings() });
+        let in_kernel: Vec<_> = bans.iter().map(|ban| held(&ban.target.to_string(), 600)).collect();
+        let mut actions = Vec::new();
+        world.engine.recall_bans(bans, &in_kernel, |_| false, now, &mut actions);
+        world.carry_out(actions);
+        let of = |kind: fn(&&Standing) -> bool| world.engine.ledger().iter().filter(kind).count();
+        let counts = [
+            of(|ban| ban.is_manual()),
+            of(|ban| !ban.is_manual() && ban.validated),
+            of(|ban| !ban.validated),
+        ];
+        assert!(ends(&world).iter().all(|(_, reason)| *reason == BanEndReason::Evicted));
+        assert_eq!(world.changes.len(), ends(&world).len(), "each is lifted, and nothing else changed");
+        (counts, ends(&world).len())
+    };
+    let spoofable: Vec<_> = (0..10).map(|number| saved(number, false, 0, false)).collect();
+    assert_eq!(left(spoofable.clone()), ([0, 0, 6], 4), "three quarters");
+    let validated = (20..24).map(|number| saved(number, true, 0, false));
+    assert_eq!(left(spoofable.iter().cloned().chain(validated).collect()), ([0, 4, 4], 6));
+    let by_hand: Vec<_> = (40..50).map(|number| saved(number, true, 0, true)).collect();
+    assert_eq!(
+        left(spoofable.into_iter().chain(by_hand).collect()),
+        ([10, 0, 0], 10),
+        "gives way to nothing"
+    );
+    // What had been worst stays.
+    let mut actions = Vec::new();
+    let bans = (0..10).map(|number| saved(number, false, u32::from(number), false)).collect();
+    world.engine.recall_bans(bans, &[], |_| true, now, &mut actions);
+    let mut repeated: Vec<u32> = world.engine.ledger().iter().map(|ban| ban.before).collect();
+    repeated.sort_unstable();
+    assert_eq!(repeated, [4, 5, 6, 7, 8, 9]);
 }
 
 #[test]
