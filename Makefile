@@ -38,6 +38,7 @@ test-package: deb
 	tests/package/run bookworm
 	tests/package/run trixie
 	tests/package/autopkgtest bookworm
+	tests/package/autopkgtest trixie
 	lintian --allow-root -EIL +pedantic --fail-on error,warning,info,pedantic,experimental target/debian/nfban_*.changes
 	tests/package/reproducible
 
