@@ -12,7 +12,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use support::daemon::Daemon;
+use support::daemon::{Daemon, NFBAN, Setup};
 use support::terminal::Terminal;
 use support::{HOME4, Pair, wait_until};
 
@@ -172,4 +172,67 @@ fn where_there_is_no_terminal_it_says_so() {
     let answer = daemon.ask("top");
     assert_eq!((answer.exit, answer.out.as_str()), (Some(2), ""), "{answer:?}");
     assert!(answer.err.contains("needs a terminal"), "{answer:?}");
+}
+
+#[test]
+fn old_terminals_and_locales_get_what_they_can_show() {
+    let pair = refusing();
+    let daemon = Daemon::start(&pair.home, "");
+    scan(&pair);
+    wait_until("the scanner is banned", || daemon.targets() == [STRANGER]);
+    let socket = daemon.setup().socket();
+    let terminal = Terminal::new(80, 24);
+    terminal.types("export TERM=vt100 LC_ALL=C");
+    terminal.top(&socket);
+    terminal.sees(STRANGER);
+    let painted = terminal.painted();
+    assert!(painted.is_ascii(), "{painted}");
+    assert!(painted.contains("^v select") && painted.contains("PACKETSv"), "{painted}");
+    assert!(!painted.contains("[31m") && !painted.contains(";31m"), "a VT100 has no colours\n{painted:?}");
+    terminal.presses("e");
+    terminal.sees("udp-scan fired on");
+    assert!(terminal.shown().is_ascii(), "{}", terminal.shown());
+    terminal.presses("x");
+    terminal.presses("q");
+    terminal.is_the_shells();
+    for term in ["dumb", "''"] {
+        terminal.types(&format!("TERM={term} {NFBAN} --socket {} top; echo exit $?", socket.display()));
+        terminal.sees("exit 2");
+        assert!(terminal.shown().contains("top needs a terminal whose cursor moves"), "{}", terminal.shown());
+        assert!(!terminal.is_taken());
+        terminal.types("clear");
+        terminal.waits("a cleared screen", |shown| !shown.contains("exit"));
+    }
+    // A listing that is cut at the terminal's end.
+    terminal.types(&format!("{NFBAN} --socket {} status", socket.display()));
+    terminal.sees("TOP OFFENDERS");
+    assert!(terminal.shown().is_ascii(), "{}", terminal.shown());
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn whoever_may_only_look_sees_everything_and_changes_nothing() {
+    let pair = refusing();
+    let daemon = Daemon::start_with(&pair.home, Setup::new("control: {group: '65534'}\n"), &[]);
+    scan(&pair);
+    wait_until("the scanner is banned", || daemon.targets() == [STRANGER]);
+    let socket = daemon.setup().socket();
+    let terminal = Terminal::new(80, 24);
+    let reader = "setpriv --reuid 65533 --regid 65534 --clear-groups";
+    terminal.types(&format!("{reader} {NFBAN} --socket {} top", socket.display()));
+    terminal.sees(STRANGER);
+    terminal.presses("e");
+    terminal.sees("udp-scan fired on");
+    terminal.presses("Escape");
+    for (key, question) in [("b", "Ban 203.0.113.7 for 1h"), ("u", "Lift the ban of 203.0.113.7")] {
+        terminal.presses(key);
+        terminal.sees(question);
+        terminal.presses("y");
+        terminal.sees("only root may change anything; try sudo");
+        terminal.waits("the question is gone", |shown| !shown.contains(question));
+    }
+    assert_eq!(daemon.bans()[0]["action"], "restrict", "as it was");
+    terminal.presses("q");
+    terminal.is_the_shells();
+    daemon.stop(Signal::TERM);
 }

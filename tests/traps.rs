@@ -98,6 +98,20 @@ fn a_touched_trap_restricts_its_source_and_a_second_one_bans_it_behind_every_exa
             assert_eq!(incident["ports"], serde_json::json!([23, 4711]), "as the client sees them");
             assert_eq!(incident["destinations"], serde_json::json!([to]));
             assert_eq!(known["bans"][0]["timeout_s"], 600, "one offence, and the first");
+
+            let why = daemon.ask(&format!("why {from} --json")).lines().remove(0);
+            let touches = why["firings"][0]["packets"].as_array().unwrap();
+            let told: Vec<_> = touches
+                .iter()
+                .map(|touch| (touch["port"].as_u64(), text(&touch["interface"]), touch["ttl"].as_u64()))
+                .collect();
+            let known = |port| (Some(port), "up0".to_owned(), Some(64));
+            assert_eq!(told, [known(23), known(4711)], "{why}");
+            let shown = daemon.ask(&format!("why {from}")).out;
+            let line =
+                |port: u16| format!("{}  tcp handshake   64", SocketAddr::new(to.parse().unwrap(), port));
+            assert!(shown.contains(&line(4711)) && shown.contains("  up0  "), "{shown}");
+            assert!(!shown.contains("does not tell the interface"), "{shown}");
         }
         assert_eq!(bans(&daemon).len(), 2, "{name}: {:?}", bans(&daemon));
         let traps = traps(&daemon);

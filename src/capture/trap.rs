@@ -5,6 +5,7 @@
 //! its handshake (RFC 7413 section 4.2), so it is switched off here whatever net.ipv4.tcp_fastopen says. And what came
 //! straight to the listener's own port was at no trap.
 
+mod arrival;
 mod recent;
 mod socket;
 
@@ -23,6 +24,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+pub use self::arrival::Arrival;
 use self::recent::Recent;
 use self::socket::{Connection, Listener};
 
@@ -48,6 +50,8 @@ pub struct Touch {
     pub trap: SocketAddr,
     /// How many: those within a second are told together.
     pub connections: u64,
+    /// Where the latest one came in.
+    pub arrival: Arrival,
 }
 
 /// What has been counted since the listener was opened.
@@ -233,14 +237,14 @@ impl Accepting {
         Ok(true)
     }
 
-    fn came(&mut self, Connection { socket, source, original }: Connection) -> Result<(), Over> {
+    fn came(&mut self, Connection { socket, source, original, arrival }: Connection) -> Result<(), Over> {
         let Some(trap) = original.filter(|trap| trap.port() != self.port) else {
             self.counts.direct.fetch_add(1, Relaxed);
             return Ok(());
         };
         self.counts.accepted.fetch_add(1, Relaxed);
         let now = Instant::now();
-        let touch = Touch { source: source.ip(), source_port: source.port(), trap, connections: 1 };
+        let touch = Touch { source: source.ip(), source_port: source.port(), trap, connections: 1, arrival };
         if let Some(touch) = self.recent.note(touch, now) {
             self.told(touch)?;
         }

@@ -43,7 +43,7 @@ use crate::control::client::ask;
 use crate::control::protocol::{Reply, Request};
 use crate::instance::Instance;
 use crate::report::escape::escape;
-use crate::report::screen::{Color, Screen};
+use crate::report::screen::{self, Color, Screen, in_ascii};
 
 /// Where the configuration is unless said otherwise.
 pub const CONFIG: &str = "/etc/nfban/nfban.yaml";
@@ -116,13 +116,16 @@ pub struct Session {
     pub global: Global,
     /// What standard output is.
     pub screen: Screen,
+    /// Whether standard output is a terminal that may know ASCII alone.
+    pub is_plain: bool,
     out: BufWriter<io::Stdout>,
 }
 
 impl Session {
     fn new(global: Global) -> Self {
         let screen = Screen::of(&io::stdout(), global.color);
-        Self { global, screen, out: BufWriter::new(io::stdout()) }
+        let is_plain = screen::is_plain(&io::stdout());
+        Self { global, screen, is_plain, out: BufWriter::new(io::stdout()) }
     }
 
     /// The daemon's socket.
@@ -171,7 +174,14 @@ impl Session {
         &mut self,
         write: impl FnOnce(&mut dyn Write, Screen) -> io::Result<()>,
     ) -> Result<Exit, Failure> {
-        write(&mut self.out, self.screen).and_then(|()| self.out.flush()).map_err(Failure::output)?;
+        let shown = if self.is_plain {
+            let mut page = Vec::new();
+            write(&mut page, self.screen)
+                .and_then(|()| self.out.write_all(in_ascii(&String::from_utf8_lossy(&page)).as_bytes()))
+        } else {
+            write(&mut self.out, self.screen)
+        };
+        shown.and_then(|()| self.out.flush()).map_err(Failure::output)?;
         Ok(Exit::Done)
     }
 }

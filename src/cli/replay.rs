@@ -8,15 +8,20 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
-use super::Session;
 use super::exit::{Exit, Failure};
+use super::names::Names;
+use super::{Session, why};
 use crate::capture::input::Progress;
 use crate::config::rules::{self, Rules};
 use crate::config::{Config, Problems, Trust};
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::replay::{self, Audience, Options, Place, ReplayError};
 use crate::report::escape::escape;
+use crate::report::firing::Firing;
+use crate::report::page::Page;
+use crate::report::screen::Screen;
 use crate::report::target::Target;
 use crate::report::{json, text};
 use crate::setup;
@@ -36,6 +41,9 @@ pub struct Arguments {
     /// One JSON object a line: incidents, bans, their ends, and a summary
     #[arg(long)]
     pub json: bool,
+    /// Show the packets that led to each decision, as `nfban why` does; with --json in objects of the type `firing`
+    #[arg(long)]
+    pub why: bool,
     /// Show each record that is not understood, with its place, on standard error
     #[arg(short, long)]
     pub verbose: bool,
@@ -56,6 +64,8 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let mut listener = Listener {
         out: io::stdout(),
         json: arguments.json,
+        why: arguments.why,
+        screen: session.screen,
         verbose: arguments.verbose,
         bar: ProgressBar::hidden(),
         // JSON on a terminal is for copying, and not to be written over.
@@ -106,12 +116,21 @@ struct Listener {
     /// Flushed with every line: what is read from a pipe may come as it happens.
     out: io::Stdout,
     json: bool,
+    why: bool,
+    screen: Screen,
     verbose: bool,
     /// On standard error, where that is a terminal.
     bar: ProgressBar,
     /// When the bar appears.
     bar_due: Option<Instant>,
     progress: Option<Progress>,
+}
+
+/// What `--why` adds to the objects of `--json`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Line<'a> {
+    Firing(&'a Firing),
 }
 
 impl Audience for Listener {
@@ -121,6 +140,22 @@ impl Audience for Listener {
             true => bar.suspend(|| json::write(out, event)),
             false => bar.suspend(|| text::write(out, event)),
         }
+    }
+
+    fn fired(&mut self, firing: &event::firing::Firing) -> io::Result<()> {
+        if !self.why {
+            return Ok(());
+        }
+        let Self { out, bar, screen, json, .. } = self;
+        let firing = Firing::from(firing);
+        bar.suspend(|| {
+            if *json {
+                return json::write_line(out, &Line::Firing(&firing));
+            }
+            let mut page = Page::new(out, *screen);
+            why::firing(&mut page, &firing, &Names::default())?;
+            page.blank()
+        })
     }
 
     fn not_understood(&mut self, place: &Place<'_>, why: &dyn Display) -> io::Result<()> {

@@ -31,6 +31,7 @@ use super::Session;
 use super::exit::{Exit, Failure};
 use super::names::Choice;
 use crate::control::protocol::{Reply, Request};
+use crate::report::screen::moves_its_cursor;
 
 /// How long a key may wait for an answer of the daemon to be taken in, and a signal for its effect.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,6 +48,11 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, "top needs a terminal; `nfban status` does not"));
     }
+    let term = std::env::var("TERM").unwrap_or_default();
+    if !moves_its_cursor(&term) {
+        let why = format!("top needs a terminal whose cursor moves, and TERM={term} says it does not");
+        return Err(Failure::new(Exit::Usage, format!("{why}; `nfban status` does not need that")));
+    }
     // Before the screen is taken: whoever may not ask, or has no daemon, gets the line that every command gives.
     let Reply::Status(status) = session.ask(&Request::Status { address: None })? else {
         return Err(Failure::off_topic());
@@ -56,6 +62,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     let asker = Asker::start(&session.socket()).map_err(thread)?;
     let namer = Namer::start(arguments.names.clone()).map_err(thread)?;
     let mut view = View::new(session.screen, arguments.names.names);
+    view.is_plain = session.is_plain;
     view.take_status(*status, std::time::Instant::now());
     // From here on it is put back.
     let screen = Taken;

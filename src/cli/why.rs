@@ -19,7 +19,7 @@ use crate::report::screen::{self, Screen};
 use crate::report::target::Target;
 use crate::store::reader::Record;
 
-pub(super) use self::view::in_short;
+pub(super) use self::view::{firing, in_short};
 
 /// Tell why somebody is banned, or is not: rule, threshold, packets, what was done, how to lift it
 #[derive(Debug, clap::Args)]

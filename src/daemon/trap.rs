@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::net::netdevice::InlinedName;
 use tracing::warn;
 
 use super::{StartError, clock};
@@ -66,6 +67,8 @@ impl Traps {
                     source_port: touch.source_port,
                     trap: touch.trap,
                     connections: touch.connections,
+                    interface: touch.arrival.interface.as_ref().map_or("", InlinedName::as_str),
+                    ttl: touch.arrival.ttl,
                 };
                 engine.touched(&touch, clock::now(), actions);
             }

@@ -42,7 +42,7 @@ const UPDATE_EVERY: Duration = Duration::from_secs(10);
 
 /// Completed handshakes of one source with one trap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Touch {
+pub struct Touch<'a> {
     /// Whose address is proven.
     pub source: IpAddr,
     /// The port of the latest one.
@@ -51,6 +51,10 @@ pub struct Touch {
     pub trap: SocketAddr,
     /// How many; at least 1.
     pub connections: u64,
+    /// The interface that the latest one came in by; empty where the kernel did not tell it.
+    pub interface: &'a str,
+    /// Its TTL or hop limit, likewise.
+    pub ttl: Option<u8>,
 }
 
 /// What the rule says.
@@ -182,7 +186,7 @@ impl Traps {
     }
 
     /// Notes a touch. Gives the source and whether the touch opened its incident; makes room first.
-    fn note(&mut self, touch: &Touch, at: Stamp) -> (IpNet, bool, Option<IncidentEnd>) {
+    fn note(&mut self, touch: &Touch<'_>, at: Stamp) -> (IpNet, bool, Option<IncidentEnd>) {
         let net = self.widths.source(touch.source, "").net();
         let known = self.touched.contains_key(&net);
         let displaced = if known || self.touched.len() < MOST { None } else { self.end_any(at) };
@@ -219,7 +223,7 @@ impl Touched {
         }
     }
 
-    fn update(&mut self, touch: &Touch, at: Stamp) {
+    fn update(&mut self, touch: &Touch<'_>, at: Stamp) {
         /// The least that a SYN has of IP: the headers alone.
         const SYN4: u64 = 40;
         const SYN6: u64 = 60;
@@ -236,7 +240,7 @@ impl Touched {
         self.bytes = self.bytes.saturating_add(each.saturating_mul(touch.connections));
     }
 
-    fn note(&mut self, touch: &Touch, at: Stamp) {
+    fn note(&mut self, touch: &Touch<'_>, at: Stamp) {
         let What::Touch { dport, .. } = what(touch) else { return };
         let is_same =
             |known: &Counted| matches!(known.what, What::Touch { dport: other, .. } if other == dport);
@@ -248,12 +252,12 @@ impl Touched {
             first: earlier.as_ref().map_or(at, |earlier| earlier.first),
             last: at,
             packets: earlier.map_or(0, |earlier| earlier.packets).saturating_add(touch.connections),
-            interface: "".into(),
+            interface: touch.interface.into(),
             saddr: touch.source,
             daddr: Some(touch.trap.ip()),
             protocol: protocol::TCP,
             what: what(touch),
-            ttl: None,
+            ttl: touch.ttl,
             length: None,
             verdict: None,
         });
@@ -331,7 +335,7 @@ impl Touched {
     }
 }
 
-fn what(touch: &Touch) -> What {
+fn what(touch: &Touch<'_>) -> What {
     What::Touch { sport: touch.source_port, dport: touch.trap.port() }
 }
 
@@ -354,7 +358,7 @@ impl Engine {
     }
 
     /// Takes in a touch of a trap: a handshake that was completed. Time must not go back.
-    pub fn touched(&mut self, touch: &Touch, at: Stamp, actions: &mut Vec<Action>) {
+    pub fn touched(&mut self, touch: &Touch<'_>, at: Stamp, actions: &mut Vec<Action>) {
         self.advance(at, actions);
         let Some(terms) = self.traps.terms else { return };
         if let Some(why) = self.no_evidence(touch) {
@@ -390,7 +394,7 @@ impl Engine {
     }
 
     /// Why a touch counts for nothing: the same reasons as for a packet.
-    fn no_evidence(&self, touch: &Touch) -> Option<Exemption> {
+    fn no_evidence(&self, touch: &Touch<'_>) -> Option<Exemption> {
         let net = IpNet::from(touch.source);
         if self.shield.nobody.intersects(net) {
             return Some(Exemption::NobodysAddress);

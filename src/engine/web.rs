@@ -91,7 +91,10 @@ fn asked(request: &Request<'_>, probe: &str) -> What {
     let line = match request.line {
         RequestLine::Http { method, target } => {
             let whole = [method, b" ", target].concat();
-            String::from_utf8_lossy(whole.get(..LINE).unwrap_or(&whole)).into_owned()
+            match whole.get(..LINE) {
+                Some(start) if whole.len() > LINE => format!("{}…", String::from_utf8_lossy(start)),
+                _ => String::from_utf8_lossy(&whole).into_owned(),
+            }
         }
         RequestLine::Nothing | RequestLine::NotHttp => "no HTTP".to_owned(),
     };

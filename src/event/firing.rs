@@ -133,7 +133,7 @@ pub enum What {
     Request {
         /// Which kind of probe it is.
         probe: String,
-        /// What was asked, as it was sent: text from outside, at most [`LINE`] octets of it.
+        /// What was asked, as it was sent: text from outside, at most [`LINE`] octets of it and `…` where there was more.
         line: String,
         /// The status that was answered.
         status: u16,

@@ -25,6 +25,7 @@ use crate::detect::class::Exemption;
 use crate::detect::{Capacity, Ruleset, Seed};
 use crate::enforce::{DryRun, Enforcer as _};
 use crate::engine::{Action, Engine};
+use crate::event::firing::Firing;
 use crate::event::{Event, Summary};
 use crate::host::HostFacts;
 use crate::packet::Observation;
@@ -56,6 +57,15 @@ pub trait Audience {
     /// # Errors
     /// When it cannot be told any more: the replay ends.
     fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// A rule fired, on these packets: after the events that came of it.
+    ///
+    /// # Errors
+    /// When it cannot be told any more: the replay ends.
+    fn fired(&mut self, firing: &Firing) -> io::Result<()> {
+        let _ = firing;
+        Ok(())
+    }
 
     /// A record or line was not understood.
     ///
@@ -236,13 +246,19 @@ impl Replay<'_> {
             |event| told.push(event),
         );
         told.iter().try_for_each(|event| self.audience.event(event))?;
-        Ok(())
+        self.fired()
+    }
+
+    fn fired(&mut self) -> Result<(), ReplayError> {
+        let fired = self.engine.take_firings(usize::MAX);
+        Ok(fired.iter().try_for_each(|firing| self.audience.fired(firing))?)
     }
 
     fn finish(&mut self) -> Result<Summary, ReplayError> {
         let now = self.clock.now();
         self.engine.finish(now, &mut self.actions);
         self.settle(now)?;
+        self.fired()?;
         let counts = self.engine.counts();
         let summary = Summary {
             packets: self.packets,

@@ -11,7 +11,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
+    /// On a terminal that has colours, by its TERM, unless NO_COLOR is set.
     #[default]
     Auto,
     /// Always.
@@ -91,13 +91,13 @@ impl Screen {
     pub fn of(output: &impl AsFd, color: Color) -> Self {
         let terminal = output.as_fd().is_terminal();
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let term = std::env::var("TERM").unwrap_or_default();
         Self {
             width: terminal.then(|| columns(output)).flatten(),
             color: match color {
                 Color::Always => true,
                 Color::Never => false,
-                Color::Auto => terminal && !dumb && !set("NO_COLOR"),
+                Color::Auto => terminal && has_color(&term) && !set("NO_COLOR"),
             },
         }
     }
@@ -111,6 +111,67 @@ impl Screen {
             Cow::Borrowed(text)
         }
     }
+}
+
+/// Whether a terminal of this name has colours: not those that nobody knows, DEC's (VT100 to VT420), and the ones whose
+/// name says so (term(7): `-m`, `-mono`).
+fn has_color(term: &str) -> bool {
+    let monochrome = term.starts_with("vt") || term.ends_with("-m") || term.ends_with("-mono");
+    moves_its_cursor(term) && !monochrome
+}
+
+/// Whether a terminal of this name can show a view that is drawn again and again.
+#[must_use]
+pub fn moves_its_cursor(term: &str) -> bool {
+    !matches!(term, "" | "dumb" | "unknown")
+}
+
+/// Whether `output` is a terminal that may know nothing but ASCII: whoever sits at it has a locale without UTF-8. As in
+/// locale(7), the first of the three that is set decides, and without any it is `C`.
+#[must_use]
+pub fn is_plain(output: &impl AsFd) -> bool {
+    let values = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).unwrap_or_default());
+    output.as_fd().is_terminal() && !is_utf8(values.iter().map(String::as_str))
+}
+
+fn is_utf8<'a>(values: impl IntoIterator<Item = &'a str>) -> bool {
+    let locale = values.into_iter().find(|value| !value.is_empty()).unwrap_or("C").to_ascii_uppercase();
+    locale.contains("UTF-8") || locale.contains("UTF8")
+}
+
+/// The same in ASCII and as wide, for a terminal that is [plain](is_plain): what has no likeness there is `?`.
+#[must_use]
+pub fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            plain.push(letter);
+            continue;
+        }
+        let like = match letter {
+            '…' => '~',
+            '↑' => '^',
+            '↓' | '▼' => 'v',
+            '─' => '-',
+            '│' => '|',
+            '┌' | '┐' | '└' | '┘' => '+',
+            // A sparkline's bars, the lowest first.
+            '▁' => '_',
+            '▂' => '.',
+            '▃' => ':',
+            '▄' => '-',
+            '▅' => '=',
+            '▆' => '+',
+            '▇' => '*',
+            '█' => '#',
+            _ => '?',
+        };
+        plain.extend(std::iter::repeat_n(like, letter.width().unwrap_or(0)));
+    }
+    Cow::Owned(plain)
 }
 
 /// Lines of the terminal that `output` is; none where it is none.
@@ -189,6 +250,46 @@ mod tests {
     fn paint_adds_nothing_where_there_is_no_colour() {
         assert_eq!(Screen::default().paint(Tone::Bad, "lost"), "lost");
         assert_eq!(Screen { width: None, color: true }.paint(Tone::Bad, "lost"), "\x1b[31mlost\x1b[0m");
+    }
+
+    #[test]
+    fn a_terminal_without_colours_is_known_by_its_name() {
+        for (term, cursor, color) in [
+            ("xterm-256color", true, true),
+            ("linux", true, true),
+            ("vt100", true, false),
+            ("vt220", true, false),
+            ("linux-m", true, false),
+            ("dumb", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((moves_its_cursor(term), has_color(term)), (cursor, color), "{term}");
+        }
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_decides_and_none_is_ascii() {
+        for (values, utf8) in [
+            (["", "", "en_GB.UTF-8"], true),
+            (["", "", "ja_JP.utf8"], true),
+            (["C", "", "en_GB.UTF-8"], false),
+            (["", "de_DE.ISO-8859-1", "en_GB.UTF-8"], false),
+            (["C.UTF-8", "C", "C"], true),
+            (["", "", ""], false),
+        ] {
+            assert_eq!(is_utf8(values), utf8, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn ascii_is_as_wide_as_what_it_stands_for() {
+        for text in ["22, 23 …", "SOURCE▼", "▁▂▃▄▅▆▇█", "┌─┐│└┘", "é 遮断", "plain"]
+        {
+            let plain = in_ascii(text);
+            assert!(plain.is_ascii(), "{plain}");
+            assert_eq!(plain.width(), text.width(), "{plain}");
+        }
+        assert_eq!(in_ascii("é 遮…"), "? ??~");
     }
 
     #[test]

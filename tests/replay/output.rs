@@ -211,3 +211,31 @@ fn an_empty_input_is_an_empty_log() {
         assert_eq!((told.events().len(), told.summary("packets")), (1, 0));
     }
 }
+
+#[test]
+fn why_shows_the_packets_behind_each_decision_and_changes_nothing_else() {
+    let input = two_scans();
+    let plain = run_piped(&["--json"], &input).stdout;
+    let told = run_piped(&["--json", "--why"], &input).stdout;
+    let is_firing = |line: &&str| line.starts_with(r#"{"type":"firing","incident":"#);
+    let others: Vec<&str> = told.lines().filter(|line| !is_firing(line)).collect();
+    assert_eq!(others, plain.lines().collect::<Vec<_>>());
+    let firings: Vec<serde_json::Value> =
+        told.lines().filter(is_firing).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(firings.len(), 2, "{told}");
+    let incidents: Vec<serde_json::Value> = plain
+        .lines()
+        .filter(|line| line.starts_with(r#"{"type":"incident","#))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (firing, incident) in firings.iter().zip(&incidents) {
+        assert_eq!((&firing["incident"], &firing["source"]), (&incident["id"], &incident["source"]));
+        assert_eq!(firing["answer"]["did"], "acted");
+        let ports: Vec<_> = firing["packets"].as_array().unwrap().iter().map(|one| &one["port"]).collect();
+        assert_eq!(ports.len() as u64, incident["packets"].as_u64().unwrap(), "{firing}");
+    }
+    let text = run_piped(&["--why"], &input).stdout;
+    assert_eq!(text.matches(" fired on ").count(), 2, "{text}");
+    assert!(text.contains("  TIME ") && text.contains(" tcp SYN "), "{text}");
+    assert!(!run_piped(&[], &input).stdout.contains(" fired on "));
+}

@@ -26,7 +26,7 @@ impl Recent {
         let key = (touch.source, touch.trap);
         if let Some((_, gathered)) = self.pairs.get_mut(&key) {
             gathered.connections = gathered.connections.saturating_add(touch.connections);
-            gathered.source_port = touch.source_port;
+            (gathered.source_port, gathered.arrival) = (touch.source_port, touch.arrival);
             return None;
         }
         if self.pairs.len() < MOST {
@@ -64,11 +64,13 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Arrival;
     use super::*;
 
     fn touch(last: u8) -> Touch {
         let trap = SocketAddr::from(([192, 0, 2, 1], 23));
-        Touch { source: [203, 0, 113, last].into(), source_port: 40_000, trap, connections: 1 }
+        let source = [203, 0, 113, last].into();
+        Touch { source, source_port: 40_000, trap, connections: 1, arrival: Arrival::default() }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with};
 
+use super::arrival::{self, Arrival};
+
 /// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 /// Octets that a client may send before the kernel holds it up; nothing of it is ever read.
@@ -26,6 +28,8 @@ pub(super) struct Connection {
     pub(super) source: SocketAddr,
     /// Where it was sent to before any translation; none where conntrack does not know it.
     pub(super) original: Option<SocketAddr>,
+    /// What the kernel knows of the segment that completed the handshake.
+    pub(super) arrival: Arrival,
 }
 
 impl AsFd for Listener {
@@ -80,7 +84,8 @@ impl Listener {
             SocketAddr::V4(_) => ip_original_dst(&socket).ok().map(SocketAddr::from),
             SocketAddr::V6(_) => ipv6_original_dst(&socket).ok().map(SocketAddr::from),
         };
-        Ok(Some(Connection { socket, source, original }))
+        let arrival = arrival::of(&socket, source.is_ipv6());
+        Ok(Some(Connection { socket, source, original, arrival }))
     }
 
     /// net.ipv4.tcp_fastopen may have it on for every socket that does not say otherwise (bit 0x400). That is decided in

@@ -6,7 +6,7 @@ use super::list;
 use super::view::{Dialog, View};
 use crate::control::protocol::{Capture, Status};
 use crate::report::escape::escape;
-use crate::report::screen::{Screen, cut};
+use crate::report::screen::{Screen, cut, in_ascii};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -54,6 +54,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     };
     frame.render_widget(line, foot);
     dialog(frame, view);
+    if view.is_plain {
+        for cell in &mut frame.buffer_mut().content {
+            let plain = in_ascii(cell.symbol()).chars().next().unwrap_or(' ');
+            cell.set_char(plain);
+        }
+    }
 }
 
 fn head(status: &Status, view: &View, width: usize) -> Vec<Line<'static>> {

@@ -69,6 +69,15 @@ fn on_a_tiny_terminal_it_does_not_panic() {
 }
 
 #[test]
+fn a_terminal_that_knows_ascii_alone_gets_that() {
+    let mut view = view();
+    view.is_plain = true;
+    golden("top-ascii-80x24.txt", &shown(&view, 80, 24));
+    press(&mut view, KeyCode::Char('h'));
+    assert!(shown(&view, 80, 24).is_ascii());
+}
+
+#[test]
 fn help_stands_before_the_list_and_any_key_closes_it() {
     let mut view = view();
     assert_eq!(press(&mut view, KeyCode::Char('h')), After::Nothing);

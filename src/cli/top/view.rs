@@ -93,6 +93,8 @@ pub(super) struct Rates {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) screen: Screen,
+    /// Whether the terminal may know ASCII alone.
+    pub(super) is_plain: bool,
     size: Size,
     pub(super) status: Option<Status>,
     /// When it came.
@@ -114,6 +116,7 @@ impl View {
     pub(super) fn new(screen: Screen, names_wanted: bool) -> Self {
         Self {
             screen,
+            is_plain: false,
             size: Size::new(80, 24),
             status: None,
             at: None,

@@ -18,7 +18,8 @@ fn world(settings: Settings, rule: Option<&str>) -> World {
 
 fn touch(world: &mut World, source: &str, port: u16) {
     let trap = SocketAddr::new([203, 0, 113, 5].into(), port);
-    let touch = Touch { source: source.parse().unwrap(), source_port: 40_000, trap, connections: 1 };
+    let source = source.parse().unwrap();
+    let touch = Touch { source, source_port: 40_000, trap, connections: 1, interface: "eth0", ttl: Some(57) };
     let mut actions = Vec::new();
     world.engine.touched(&touch, world.now, &mut actions);
     world.carry_out(actions);

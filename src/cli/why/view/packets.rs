@@ -28,6 +28,14 @@ pub(super) fn packets(page: &mut Page<'_>, one: &Firing, names: &Names) -> io::R
         let entries = count(one.left_out, "earlier entry is", "earlier entries are");
         page.paragraph(&format!("{entries} left out."))?;
     }
+    if !requests && one.packets.iter().any(|packet| packet.interface.is_none()) {
+        let unknown = if one.packets.iter().any(|packet| packet.handshake) {
+            "The kernel"
+        } else {
+            "What was captured"
+        };
+        page.paragraph(&format!("{unknown} does not tell the interface where IN is `-`."))?;
+    }
     senders(page, one, names)
 }
 
@@ -92,17 +100,22 @@ pub(super) fn only_verdict(one: &Firing) -> Option<Verdict> {
 }
 
 fn of_requests(one: &Firing, screen: Screen) -> Table {
-    let columns = [("TIME", Left), ("PROBE", Left), ("STATUS", Right), ("REQUEST", Left), ("TIMES", Right)];
+    let several = one.packets.iter().any(|packet| Target(packet.source.into()) != one.source);
+    let mut columns = vec![("TIME", Left)];
+    columns.extend(several.then_some(("FROM", Left)));
+    columns.extend([("PROBE", Left), ("STATUS", Right), ("REQUEST", Left), ("TIMES", Right)]);
     let mut table = Table::new(&columns, screen);
     for packet in &one.packets {
         let text = |text: &Option<String>| escape(text.as_deref().unwrap_or("-")).into_owned();
-        table.row([
-            time_beside(packet.last_seen, one.time),
+        let mut cells = vec![time_beside(packet.last_seen, one.time)];
+        cells.extend(several.then(|| packet.source.to_string()));
+        cells.extend([
             text(&packet.probe),
             packet.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
             text(&packet.request),
             packet.packets.to_string(),
         ]);
+        table.row(cells);
     }
     table
 }

@@ -233,3 +233,35 @@ fn every_answer_is_a_sentence() {
     let acted = Answer::Acted { action: Measure::Ban, timeout_s: 60, before: 0, targets: 1 };
     assert!(answered(&acted, &fired(), &watching).contains("the kernel was not told"));
 }
+
+#[test]
+fn where_the_interface_is_not_known_that_is_said() {
+    let touch = Packet { interface: None, handshake: true, flags: None, ..packet(0, 23) };
+    let told = |packets| shown(Why { firings: vec![Firing { packets, ..fired() }], ..why() }, NARROW);
+    let one = told(vec![packet(0, 22), touch]);
+    assert!(one.contains("  The kernel does not tell the interface where IN is `-`.\n"), "{one}");
+    assert!(!told(vec![packet(0, 22)]).contains("does not tell"));
+    let logged = told(vec![Packet { interface: None, ..packet(0, 22) }]);
+    assert!(logged.contains("What was captured does not tell the interface"), "{logged}");
+}
+
+#[test]
+fn requests_of_several_addresses_say_whose_each_is() {
+    let request = |last: u8| Packet {
+        source: [192, 0, 2, last].into(),
+        protocol: "http".into(),
+        interface: None,
+        request: Some("GET /.env".into()),
+        probe: Some("dotfile".into()),
+        status: Some(404),
+        ..packet(0, 80)
+    };
+    let told = |source: &str, packets| {
+        let firing = Firing { source: source.parse().unwrap(), packets, ..fired() };
+        shown(Why { firings: vec![firing], ..why() }, NARROW)
+    };
+    let one = told("192.0.2.7", vec![request(7)]);
+    assert!(one.contains("  03:04:05.000  dotfile     404  GET /.env      1\n"), "{one}");
+    let several = told("192.0.2.0/24", vec![request(7), request(8)]);
+    assert!(several.contains("  03:04:05.000  192.0.2.8  dotfile     404  GET /.env      1\n"), "{several}");
+}
