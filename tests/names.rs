@@ -258,7 +258,7 @@ fn the_live_view_shows_names_when_a_key_asks_for_them() {
     terminal.sees(r"DE, AS64500 Example\u{1b}");
     terminal.presses("e");
     terminal.sees("203.0.113.7 is scanner.example.org, DE, AS64500");
-    terminal.presses("Escape");
+    terminal.presses("x");
     terminal.waits("it is closed", |shown| !shown.contains("any other key closes"));
     terminal.presses("n");
     terminal.waits("the names are gone", |shown| !shown.contains("example"));

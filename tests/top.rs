@@ -9,6 +9,7 @@
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -56,13 +57,15 @@ fn a_scan_shows_up_and_keys_explain_lift_and_ban() {
     terminal.sees("nfban unban 203.0.113.7");
     terminal.presses("Home");
     terminal.sees(&format!("{HOME4}:1 "));
-    terminal.resizes(100, 30);
-    terminal.waits("the frame is as wide as the terminal", |shown| {
-        shown.lines().any(|line| line.starts_with('┌') && line.chars().count() == 100)
-    });
-    terminal.resizes(80, 24);
-    terminal.presses("Escape");
-    terminal.waits("the text is closed", |shown| !shown.contains("fired on"));
+    for (columns, lines) in [(100, 30), (80, 24)] {
+        terminal.resizes(columns, lines);
+        terminal.waits("the frame is as wide as the terminal", |shown| {
+            shown.lines().any(|line| line.starts_with('┌') && line.chars().count() == usize::from(columns))
+        });
+    }
+    // Not Escape: with the next key it would be Alt and that key.
+    terminal.presses("x");
+    terminal.waits("the text is closed", |shown| !shown.contains("any other key closes"));
 
     terminal.presses("u");
     terminal.sees("Lift the ban of 203.0.113.7 (udp-scan)?");
@@ -213,7 +216,11 @@ fn old_terminals_and_locales_get_what_they_can_show() {
 #[test]
 fn whoever_may_only_look_sees_everything_and_changes_nothing() {
     let pair = refusing();
-    let daemon = Daemon::start_with(&pair.home, Setup::new("control: {group: '65534'}\n"), &[]);
+    let setup = Setup::new("");
+    let control = format!("control: {{socket: {}, group: nogroup}}\n", setup.socket().display());
+    std::fs::write(setup.config(), control).unwrap();
+    std::fs::set_permissions(setup.folder(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    let daemon = Daemon::start_with(&pair.home, setup, &[]);
     scan(&pair);
     wait_until("the scanner is banned", || daemon.targets() == [STRANGER]);
     let socket = daemon.setup().socket();
@@ -223,7 +230,8 @@ fn whoever_may_only_look_sees_everything_and_changes_nothing() {
     terminal.sees(STRANGER);
     terminal.presses("e");
     terminal.sees("udp-scan fired on");
-    terminal.presses("Escape");
+    terminal.presses("x");
+    terminal.waits("the text is closed", |shown| !shown.contains("any other key closes"));
     for (key, question) in [("b", "Ban 203.0.113.7 for 1h"), ("u", "Lift the ban of 203.0.113.7")] {
         terminal.presses(key);
         terminal.sees(question);

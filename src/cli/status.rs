@@ -1,11 +1,14 @@
 //! `nfban status`: what runs, what it saw, whom it keeps out.
 
+mod address;
+mod counts;
+mod lists;
 mod overview;
-mod view;
 
+pub(super) use self::counts::short;
+pub(super) use self::overview::headline;
 #[cfg(test)]
 pub(super) use self::overview::tests;
-pub(super) use self::overview::{headline, short};
 
 use ipnet::IpNet;
 
@@ -14,6 +17,7 @@ use super::names::Choice;
 use super::{Session, unfed};
 use crate::control::protocol::{Reply, Request};
 use crate::report::json;
+use crate::report::page::Page;
 use crate::report::screen;
 use crate::report::target::Target;
 
@@ -50,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             if let Some(name) = names.of(known.address.0) {
                 writeln!(out, "{} is {name}", known.address)?;
             }
-            view::address(out, known, screen)
+            address::address(&mut Page::new(out, screen), known)
         }
         _ => Ok(()),
     })

@@ -10,6 +10,7 @@ pub mod firing;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod json;
+pub mod listing;
 pub mod moment;
 pub mod page;
 pub mod picture;

@@ -87,7 +87,7 @@ impl Terminal {
         wait_until("the screen is given back", || !self.is_taken());
         self.types("stty -a | grep -o ' icanon'; echo again");
         self.waits("the shell's own settings", |shown| {
-            shown.lines().any(|line| line == " icanon") && shown.lines().any(|line| line == "again")
+            shown.lines().any(|line| line.ends_with(" icanon")) && shown.lines().any(|line| line == "again")
         });
         self.types("clear");
         self.waits("a cleared screen", |shown| !shown.contains("again"));

@@ -85,7 +85,14 @@ mod tests {
     /// Somebody touches a trap, which is an incident until it is quiet for an hour.
     fn touch(engine: &mut Engine, host: u8, seconds: u64) {
         let trap = SocketAddr::from(([203, 0, 113, 5], 23));
-        let touch = Touch { source: [192, 0, 2, host].into(), source_port: 40_000, trap, connections: 1 };
+        let touch = Touch {
+            source: [192, 0, 2, host].into(),
+            source_port: 40_000,
+            trap,
+            connections: 1,
+            interface: "",
+            ttl: None,
+        };
         engine.touched(&touch, at(seconds), &mut Vec::new());
     }
 
@@ -122,8 +129,14 @@ mod tests {
         // After many comes a longer rest.
         for [high, low] in (1_000..2_000_u16).map(u16::to_be_bytes) {
             let trap = SocketAddr::from(([203, 0, 113, 5], 23));
-            let touch =
-                Touch { source: [198, 18, high, low].into(), source_port: 40_000, trap, connections: 1 };
+            let touch = Touch {
+                source: [198, 18, high, low].into(),
+                source_port: 40_000,
+                trap,
+                connections: 1,
+                interface: "",
+                ttl: None,
+            };
             engine.touched(&touch, at(310), &mut Vec::new());
         }
         assert_eq!(given(&mut lap, &engine, 360).len(), 1_000);

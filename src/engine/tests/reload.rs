@@ -35,7 +35,14 @@ fn reload(world: &mut World, files: &[(&str, &str)]) {
 
 fn touch(world: &mut World, port: u16) {
     let trap = SocketAddr::new([203, 0, 113, 5].into(), port);
-    let touch = Touch { source: VISITOR.parse().unwrap(), source_port: 40_000, trap, connections: 1 };
+    let touch = Touch {
+        source: VISITOR.parse().unwrap(),
+        source_port: 40_000,
+        trap,
+        connections: 1,
+        interface: "",
+        ttl: None,
+    };
     let mut actions = Vec::new();
     world.engine.touched(&touch, world.now, &mut actions);
     world.carry_out(actions);

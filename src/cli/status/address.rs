@@ -1,7 +1,7 @@
 //! All about one address.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use super::super::bans::left;
@@ -10,48 +10,50 @@ use crate::control::protocol::{Address, BanRow};
 use crate::decide::Measure;
 use crate::report::escape::escape;
 use crate::report::json::Incident;
-use crate::report::screen::{Screen, Tone};
+use crate::report::moment::moment;
+use crate::report::page::Page;
+use crate::report::screen::Tone;
 use crate::report::table::Align::{Left, Right};
 use crate::report::table::Table;
 use crate::report::text::{count, names};
-use crate::time::{Wall, format_duration};
+use crate::time::format_duration;
 
 /// How many ranges of ports fit beside the other columns.
 const PORTS: usize = 4;
 
 /// Writes all about one address.
-pub(super) fn address(out: &mut dyn Write, known: &Address, screen: Screen) -> io::Result<()> {
+pub(super) fn address(page: &mut Page<'_>, known: &Address) -> io::Result<()> {
     let Address { address, .. } = known;
     if let Some(why) = &known.protected {
         let line = format!("{address} is protected and never banned: {}", escape(why));
-        writeln!(out, "{}", screen.paint(Tone::Good, &line))?;
+        page.toned(Tone::Good, &line)?;
     }
     for ban in &known.bans {
-        writeln!(out, "{}", screen.paint(Tone::Bad, &sentence(ban)))?;
+        page.toned(Tone::Bad, &sentence(ban))?;
     }
     if known.bans.is_empty() && known.protected.is_none() {
-        writeln!(out, "{address} is not banned")?;
+        page.line(&format!("{address} is not banned"))?;
     }
     let seen = [("first counted", known.first_seen), ("last counted", known.last_seen)];
     for (what, time) in seen.into_iter().filter_map(|(what, time)| Some((what, time?))) {
-        writeln!(out, "{what} {}", moment(time))?;
+        page.line(&format!("{what} {}", moment(time)))?;
     }
     let incidents = count(known.incidents_total, "incident", "incidents");
     let repetitions = count(known.repetitions.into(), "ban", "bans");
-    writeln!(out, "{incidents} and {repetitions} remembered")?;
+    page.line(&format!("{incidents} and {repetitions} remembered"))?;
     for incident in &known.open_incidents {
-        writeln!(out, "open: {}", so_far(incident))?;
+        page.line(&format!("open: {}", so_far(incident)))?;
     }
     for firing in &known.firings {
-        writeln!(out, "{}", why::in_short(firing))?;
+        page.line(&why::in_short(firing))?;
     }
     if !known.firings.is_empty() {
-        writeln!(out, "`nfban why {address}` shows the packets")?;
+        page.line(&format!("`nfban why {address}` shows the packets"))?;
     }
     if !known.counts.is_empty() {
-        section(out, "Counted", screen)?;
-        let mut table =
-            Table::new(&[("RULE", Left), ("COUNT", Right), ("THRESHOLD", Right), ("WITHIN", Right)], screen);
+        page.section("Counted")?;
+        let columns = [("RULE", Left), ("COUNT", Right), ("THRESHOLD", Right), ("WITHIN", Right)];
+        let mut table = Table::new(&columns, page.screen());
         for one in &known.counts {
             let window = format_duration(Duration::from_secs(one.window_s));
             table.row([
@@ -61,7 +63,7 @@ pub(super) fn address(out: &mut dyn Write, known: &Address, screen: Screen) -> i
                 window,
             ]);
         }
-        lines(out, table)?;
+        page.table(table)?;
     }
     Ok(())
 }
@@ -111,23 +113,6 @@ fn sentence(ban: &BanRow) -> String {
     line
 }
 
-fn section(out: &mut dyn Write, name: &str, screen: Screen) -> io::Result<()> {
-    writeln!(out, "\n{}", screen.paint(Tone::Strong, name))
-}
-
-fn lines(out: &mut dyn Write, table: Table) -> io::Result<()> {
-    table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
-}
-
-pub(super) fn moment(time: Wall) -> impl std::fmt::Display {
-    time.timestamp().strftime("%Y-%m-%d %H:%M:%SZ")
-}
-
-pub(super) fn ago(time: Wall, now: Wall) -> String {
-    let microseconds = u64::try_from(now.0.saturating_sub(time.0)).unwrap_or(0);
-    format_duration(Duration::from_micros(microseconds))
-}
-
 #[cfg(test)]
 pub(in crate::cli) mod tests {
     use super::super::super::bans::tests::row;
@@ -135,7 +120,9 @@ pub(in crate::cli) mod tests {
     use crate::control::protocol::Count;
     use crate::event::Event;
     use crate::report::json::Record;
+    use crate::report::screen::Screen;
     use crate::report::text::tests::examples;
+    use crate::time::Wall;
 
     pub(in crate::cli) fn incident() -> Incident {
         let Some(Event::Incident(incident)) = examples().into_iter().next() else { panic!() };
@@ -158,7 +145,7 @@ pub(in crate::cli) mod tests {
             counts: vec![Count { rule: "udp-scan".into(), count: 18, threshold: 24, window_s: 60 }],
         };
         let mut out = Vec::new();
-        address(&mut out, &known, Screen::default()).unwrap();
+        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\
@@ -189,14 +176,14 @@ udp-scan     18         24      1m
             counts: vec![],
         };
         let mut out = Vec::new();
-        address(&mut out, &known, Screen::default()).unwrap();
+        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "2001:db8::1 is not banned\n0 incidents and 0 bans remembered\n"
         );
         known.protected = Some("a resolver in use".into());
         let mut out = Vec::new();
-        address(&mut out, &known, Screen::default()).unwrap();
+        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
         assert!(out.starts_with(b"2001:db8::1 is protected and never banned: a resolver in use\n"));
     }
 }
