@@ -35,8 +35,8 @@ deb:
 
 test-package: deb
 	scripts/setup package
-	tests/package/run bookworm
-	tests/package/run trixie
+	for suite in bookworm trixie; do \
+	    for part in run service moving-in; do tests/package/$$part $$suite || exit 1; done; done
 	tests/package/autopkgtest bookworm
 	tests/package/autopkgtest trixie
 	lintian --allow-root -EIL +pedantic --fail-on error,warning,info,pedantic,experimental target/debian/nfban_*.changes

@@ -25,13 +25,19 @@ const BUDGET: usize = 256;
 /// Why the kernel's messages cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// sysctl kernel.dmesg_restrict is 1, as in Debian, or the device is hidden.
+    /// sysctl kernel.dmesg_restrict is 1, as in Debian.
     #[error(
         "no permission to read the kernel's messages ({DEVICE}): as a service nfban lacks CAP_SYSLOG and the device, which \
          /usr/share/doc/nfban/examples/systemd/kernel-log.conf gives it"
     )]
     NotPermitted,
-    /// Anything else, for instance that there is no such device in a container.
+    /// There is no such device, as in the private /dev of a service (PrivateDevices= in systemd.exec(5)) and in containers.
+    #[error(
+        "there is no {DEVICE} to read the kernel's messages from: a service has none until \
+         /usr/share/doc/nfban/examples/systemd/kernel-log.conf lets it, and a container has none at all"
+    )]
+    Absent,
+    /// Anything else.
     #[error("cannot read the kernel's messages: {DEVICE}: {0}")]
     System(#[source] io::Error),
 }
@@ -54,6 +60,7 @@ impl Kmsg {
     pub fn open() -> Result<Self, OpenError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => OpenError::NotPermitted,
+            io::ErrorKind::NotFound => OpenError::Absent,
             _ => OpenError::System(error),
         };
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();

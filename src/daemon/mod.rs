@@ -31,6 +31,7 @@ mod trap;
 mod unbanning;
 mod wait;
 mod watchdog;
+mod webhooks;
 mod why;
 
 use std::path::PathBuf;
@@ -306,6 +307,7 @@ impl Daemon {
         let saving = (saves && memory.is_some()).then_some(saving);
         let history = memory.is_some().then(|| History::new(started));
         let metrics = Metrics::open(config)?;
+        webhooks::can_be_posted(&config.hooks)?;
         let mut latest = Latest::new(log);
         latest
             .set_hooks(&config.hooks)

@@ -4,7 +4,7 @@ use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
 use super::loaded::{Loaded, in_a_line};
-use super::{Daemon, clock, notify};
+use super::{Daemon, clock, notify, webhooks};
 use crate::capture::nflog::Progress;
 use crate::decide::Mode;
 use crate::detect::Capacity;
@@ -72,6 +72,7 @@ impl Daemon {
         // The size of the sets follows `ban.max`.
         let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
             != (old.config.mode, &old.config.nftables, old.config.ban.max);
+        webhooks::can_be_posted(&new.config.hooks).map_err(|error| error.to_string())?;
         self.metrics.move_to(&new.config).map_err(|error| error.to_string())?;
         let old = &self.loaded;
         let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;

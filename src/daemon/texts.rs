@@ -268,7 +268,7 @@ fn tell(name: &str, notice: &Notice) {
 fn no_kernel_log(error: &kmsg::OpenError) -> StartError {
     let (what, source) = ("capture `log: journal`".to_owned(), error.to_string().into());
     match error {
-        kmsg::OpenError::NotPermitted => StartError::NoPermission { what, source },
+        kmsg::OpenError::NotPermitted | kmsg::OpenError::Absent => StartError::NoPermission { what, source },
         kmsg::OpenError::System(_) => StartError::Needs { what, source },
     }
 }

@@ -327,7 +327,7 @@ fn reason(key: &str, value: &str, jail: &str) -> Option<&'static str> {
         "ignoreself" if is_true(value) => return None,
         "ignoreself" => "the addresses of this host are never banned",
         "ignorecommand" | "ignorecache" if value.is_empty() => return None,
-        "ignorecommand" | "ignorecache" => "nfban runs no commands; list the addresses in `allow`",
+        "ignorecommand" | "ignorecache" => "no command says whom to ignore; list the addresses in `allow`",
         "usedns" => "no name of a host is looked up",
         "destemail" | "sender" | "mta" => "nfban sends no mail; the journal has every incident and ban",
         key if key.starts_with("action") || key.starts_with("banaction") => {

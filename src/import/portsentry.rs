@@ -216,7 +216,7 @@ fn block(settings: &BTreeMap<&str, Setting<'_>>, draft: &mut Draft) {
                 setting.text,
                 "nfban's mode is one for all protocols; `respond: log` in a rule of your own makes it only tell",
             ),
-            "2" => draft.leave(setting.place, setting.text, "nfban runs no commands; it only tells, or acts"),
+            "2" => draft.leave(setting.place, setting.text, "a command alone: `hooks` run programs on incidents (docs/configuration.md)"),
             _ => draft.leave(setting.place, setting.text, "PortSentry knows 0, 1 and 2"),
         }
     }
@@ -254,7 +254,7 @@ fn rest(key: &str, value: &str, with_addresses: bool) -> Rest {
         "KILL_ROUTE" => "nfban drops packets itself, in sets of nftables, and lifts every ban in time",
         "KILL_HOSTS_DENY" => "nfban drops all packets of a banned source; no service needs to be told",
         "KILL_RUN_CMD" | "KILL_RUN_CMD_FIRST" => {
-            "nfban runs no commands; the journal has every incident and ban"
+            "`hooks` run a program on a ban, with JSON on its standard input and no shell (docs/configuration.md)"
         }
         "HISTORY_FILE" => "the journal has every incident and ban: journalctl -u nfban",
         "BLOCKED_FILE" => {
