@@ -36,7 +36,7 @@ deb:
 test-package: deb
 	scripts/setup package
 	for suite in bookworm trixie; do \
-	    for part in run service moving-in; do tests/package/$$part $$suite || exit 1; done; done
+	    for part in run service documents moving-in; do tests/package/$$part $$suite || exit 1; done; done
 	tests/package/autopkgtest bookworm
 	tests/package/autopkgtest trixie
 	lintian --allow-root -EIL +pedantic --fail-on error,warning,info,pedantic,experimental target/debian/nfban_*.changes

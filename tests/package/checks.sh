@@ -1,8 +1,6 @@
-# shellcheck shell=bash
-# checks.sh   sourced by what checks the package in a booted Debian: boots one with target/debian/nfban_*.deb in its /share, and
-# takes it down at the end. The caller is at the top of the source, has set `packages`, which the machine has besides, and may set
-# `files`, which go into its /share.
-# As root. One line for each check; a failed one shows what its command printed.
+#!/bin/bash
+# checks.sh   sourced, at the top of the source, by what checks the package in a booted Debian. One line for each check; a failed
+# one shows what its command printed.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || {
@@ -11,12 +9,15 @@ set -euo pipefail
 }
 suite=${1:-bookworm}
 name=nfban-$suite-$$
+# What lies here the machine has in /share.
 share=$(mktemp --directory)
 machine=tests/package/machine
 trap '$machine down "$name"; rm -r "$share"' EXIT
 cp target/debian/nfban_*.deb "$share/nfban.deb"
-[ -z "${files:-}" ] || cp --recursive "${files[@]}" "$share"
-$machine up "$name" "$suite" "$share" "${packages[@]}"
+
+boot() { # PACKAGE...: those that the machine has besides
+    $machine up "$name" "$suite" "$share" "$@"
+}
 
 failed=0
 check() { # WHAT SHELL-COMMAND: run in the machine
@@ -33,4 +34,9 @@ scan() { # PORT PORT: from the peer, a datagram to each port of this range
     for port in $(seq "$1" "$2"); do
         $machine peer "$name" bash -c "echo >/dev/udp/192.0.2.1/$port"
     done
+}
+
+finish() { # the status of all checks; where one failed, behind what the daemon had to say
+    [ $failed = 0 ] || $machine run "$name" journalctl --output=cat --unit='nfban*' | tail -n 100 || :
+    exit $failed
 }
