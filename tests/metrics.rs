@@ -86,6 +86,8 @@ fn a_scan_shows_in_the_metrics_within_moments_and_prometheus_own_parser_reads_th
         body
     };
     scan(&pair, "203.0.113.7");
+    // The ban comes in the midst of the scan.
+    wait_until("the whole scan shows", || page().contains("nfban_packets_total{capture=\"nflog:100\"} 20\n"));
     wait_until("the ban shows", || page().contains("nfban_bans{action=\"restrict\"} 1\n"));
     let body = page();
     for sample in [
