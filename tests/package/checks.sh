@@ -21,7 +21,7 @@ boot() { # PACKAGE...: those that the machine has besides
 
 failed=0
 check() { # WHAT SHELL-COMMAND: run in the machine
-    if output=$($machine run "$name" sh -euc "$2" 2>&1); then
+    if output=$($machine run "$name" sh -euc "$2" 2>&1 </dev/null); then
         echo "ok    $1"
     else
         printf 'FAIL  %s\n%s\n%s\n' "$1" "$2" "$(tail -n 20 <<<"$output")"
@@ -30,10 +30,8 @@ check() { # WHAT SHELL-COMMAND: run in the machine
 }
 
 scan() { # PORT PORT: from the peer, a datagram to each port of this range
-    local port
-    for port in $(seq "$1" "$2"); do
-        $machine peer "$name" bash -c "echo >/dev/udp/192.0.2.1/$port"
-    done
+    # shellcheck disable=SC2016 # expanded by the peer
+    $machine peer "$name" bash -c 'for ((port = $0; port <= $1; port++)); do echo >/dev/udp/192.0.2.1/$port; done' "$1" "$2"
 }
 
 finish() { # the status of all checks; where one failed, behind what the daemon had to say
