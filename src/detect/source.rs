@@ -5,36 +5,31 @@
 //! So a packet that repeats an earlier one, as most do, costs one look and one time stamp, however many rules count it,
 //! and a source takes memory for what it did and not for what it might be suspected of.
 
+mod counts;
 mod evidence;
+mod kept;
 mod newcomer;
 mod purge;
 mod reload;
+mod sighting;
 
 use std::hash::BuildHasher as _;
-use std::net::IpAddr;
-use std::rc::Rc;
-use std::time::Duration;
 
 use foldhash::fast::SeedableRandomState;
 use smallvec::SmallVec;
 
 pub(super) use self::evidence::Tally;
 pub(super) use self::newcomer::Newcomer;
-use super::incident::{Open, earlier};
-use super::key::SourceKey;
-use super::memory::Remembered;
-use super::probe::{Arrival, Ends, Interfaces, Probe, Sighting, nanoseconds};
-use super::rate::{Rates, Totals};
+pub(super) use self::sighting::Cold;
+use self::sighting::{Hot, seconds};
+use super::probe::{Arrival, Ends, Interfaces};
+use super::rate::Rates;
 use super::rule::Fields;
 use super::ruleset::{Compiled, Counting, Ruleset};
 use super::shape::{ShapeId, Shapes, Share};
 use super::table::Pinned;
-use super::tool::Marks;
-use super::{Seen, SeenCount};
 use crate::filter::mask::Mask;
-use crate::packet::protocol::has_ports;
-use crate::packet::{Verdict, as_number};
-use crate::time::Stamp;
+use crate::packet::as_number;
 
 /// With so many sightings those that no rule needs any more are looked for.
 const PURGE_AT: usize = 32;
@@ -58,48 +53,6 @@ pub(super) struct Source {
     /// No rule of these shapes can fire before so many sightings more. Two, as a prefix often sends two kinds in turn.
     unripe: [(ShapeId, u32); 2],
 }
-
-/// The part of a sighting that changes.
-#[derive(Debug, Clone, Copy)]
-struct Hot {
-    /// A keyed hash of all that makes the sighting what it is.
-    key: u64,
-    /// Boot time in nanoseconds.
-    last: i64,
-    bytes: u64,
-    /// Four thousand million packets alike, without an incident, is nothing that happens.
-    packets: u32,
-    /// When the wider keys were told of it, in seconds since boot, its lowest 16 bits.
-    told: u16,
-    /// Whether the latest packet looks made by hand.
-    raw: bool,
-    /// Whether rules that fired have forgotten it since: it counts for the others, and takes no more packets.
-    closed: bool,
-}
-
-/// The part of a sighting that stays; of a newcomer it is all.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cold {
-    pub(super) first: Stamp,
-    pub(super) saddr: IpAddr,
-    daddr: IpAddr,
-    sport: u16,
-    dport: u16,
-    pub(super) shape: ShapeId,
-    flags: u16,
-    length: u32,
-    protocol: u8,
-    ttl: u8,
-    marks: Marks,
-    message: u16,
-    interface: u8,
-    verdict: Verdict,
-    /// Whether the first packet looks made by hand.
-    raw: bool,
-}
-
-/// What more is known of a packet must not cost memory: it fits into what the alignment leaves over.
-const _: () = assert!(size_of::<Hot>() == 32 && size_of::<Cold>() == 80 && size_of::<Newcomer>() == 96);
 
 /// What a packet adds to the sightings of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,22 +119,10 @@ fn number(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 
-/// The seconds of a boot time, their lowest 16 bits.
-fn seconds(now: i64) -> u16 {
-    u16::try_from(now.div_euclid(1_000_000_000) & 0xffff).unwrap_or_default()
-}
-
 impl Pinned for Source {
     fn is_pinned(&self) -> bool {
         self.incidents.is_some()
     }
-}
-
-/// One distinct value of a rule: what it weighs, and whether only accepted packets had it.
-struct Value {
-    value: u64,
-    accepted: bool,
-    weight: u8,
 }
 
 impl Source {
@@ -257,30 +198,6 @@ impl Source {
             && (cold.shape, cold.protocol, cold.dport, &cold.daddr) == (shape, protocol, dport, daddr)
     }
 
-    /// Goes on from what is known of a newcomer.
-    pub(super) fn resume(&mut self, newcomer: &Newcomer, context: Context<'_>) {
-        self.previous_ack = newcomer.previous_ack;
-        let Some(first) = newcomer.first else { return };
-        let shape = context.shapes.get(first.shape);
-        let Some(share) = shape.and_then(|shape| shape.shares.get(context.key)) else { return };
-        match newcomer.recalled() {
-            Some(kept) => self.take_back(share, &kept, kept.last, context),
-            // A rule that one packet fires does not let its source be a newcomer.
-            None => self.begin(share, first, context),
-        }
-    }
-
-    /// Counts a packet that came when nothing else was known of the source, and makes no rule fire.
-    fn begin(&mut self, share: &Share, first: Cold, context: Context<'_>) {
-        let now = nanoseconds(first.first);
-        for &index in &share.rates {
-            if let Some(rule) = context.rules.rules.get(index) {
-                self.rates.add(number(index), first.length, now, rule.window);
-            }
-        }
-        self.add(context.key_of(share, first.shape, first.ends()), first, now);
-    }
-
     /// Adds a sighting that is not known yet.
     fn add(&mut self, key: u64, cold: Cold, now: i64) {
         let bytes = u64::from(cold.length);
@@ -294,17 +211,6 @@ impl Source {
             closed: false,
         });
         self.cold.push(cold);
-    }
-
-    /// How many times over a rule's threshold is asked: once for each value among what counts, this packet included.
-    fn values(&self, index: usize, rule: &Compiled, newest: &Cold, now: i64, context: Context<'_>) -> u64 {
-        let Some(fields) = rule.for_each else { return 1 };
-        let alive = self.alive(index, rule.window, now, context.shapes);
-        let mut values: SmallVec<[u64; 32]> = alive.map(|(_, cold)| context.value_of(fields, cold)).collect();
-        values.push(context.value_of(fields, newest));
-        values.sort_unstable();
-        values.dedup();
-        u64::try_from(values.len()).unwrap_or(u64::MAX)
     }
 
     /// Whether a rule of `shape` could fire, with one sighting more than when it was last asked.
@@ -383,151 +289,6 @@ impl Source {
         (fresh, if repeats { News::None } else { News::Value })
     }
 
-    /// Takes over the sightings of a member that count here.
-    pub(super) fn take_over(&mut self, member: &Self, context: Context<'_>) {
-        self.unripe = Default::default();
-        for (hot, cold) in member.hot.iter().zip(&member.cold) {
-            let shape = context.shapes.get(cold.shape);
-            let Some(share) = shape.and_then(|shape| shape.shares.get(context.key)) else { continue };
-            if share.is_empty() {
-                continue;
-            }
-            let key = context.key_of(share, cold.shape, cold.ends());
-            match self.hot.iter_mut().find(|hot| hot.key == key) {
-                Some(own) => own.last = own.last.max(hot.last),
-                None => {
-                    self.hot.push(Hot { key, ..*hot });
-                    self.cold.push(*cold);
-                }
-            }
-        }
-    }
-
-    /// All that is kept of it.
-    pub(super) fn kept(&self) -> impl Iterator<Item = Remembered> {
-        self.hot.iter().zip(&self.cold).map(|(hot, cold)| Remembered {
-            sighting: Sighting {
-                first: cold.first,
-                probe: cold.probe(hot.raw),
-                packets: u64::from(hot.packets),
-                bytes: hot.bytes,
-            },
-            last: hot.last,
-            shape: cold.shape,
-        })
-    }
-
-    /// Takes back what was kept of it before; time may have gone on by then.
-    pub(super) fn take_back(&mut self, share: &Share, kept: &Remembered, now: i64, context: Context<'_>) {
-        let Remembered { sighting: Sighting { first, probe, packets, bytes }, last, shape } = *kept;
-        self.unripe = Default::default();
-        let key = context.key_of(share, shape, probe.ends());
-        let packets = u32::try_from(packets).unwrap_or(u32::MAX);
-        if let Some(at) = self.hot.iter().position(|hot| hot.key == key) {
-            let (Some(hot), Some(cold)) = (self.hot.get_mut(at), self.cold.get_mut(at)) else { return };
-            hot.last = hot.last.max(last);
-            hot.packets = hot.packets.saturating_add(packets);
-            hot.bytes = hot.bytes.saturating_add(bytes);
-            cold.first = earlier(cold.first, first);
-            return;
-        }
-        if self.hot.len() >= PURGE_AT.max(self.purge_at as usize) {
-            self.purge(now, context);
-        }
-        self.hot.push(Hot { key, last, bytes, packets, told: seconds(last), raw: probe.raw, closed: false });
-        self.cold.push(Cold::new(&probe, shape));
-    }
-
-    fn totals(&self, index: usize, rule: &Compiled, now: i64) -> Totals {
-        self.rates.totals(number(index), now, rule.window)
-    }
-
-    /// The sightings that count for a rule now.
-    fn alive<'a>(
-        &'a self,
-        index: usize,
-        window: i64,
-        now: i64,
-        shapes: &'a Shapes,
-    ) -> impl Iterator<Item = (&'a Hot, &'a Cold)> {
-        self.hot.iter().zip(&self.cold).filter(move |(hot, cold)| {
-            now - hot.last < window && shapes.get(cold.shape).is_some_and(|shape| shape.mask.contains(index))
-        })
-    }
-
-    /// What a rule that counts distinct values comes to now, and what it would if accepted packets counted without
-    /// conditions.
-    fn distinct(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> (u64, u64) {
-        let Counting::Distinct { fields, rest, .. } = rule.counting else { return (0, 0) };
-        let mut values = SmallVec::<[Value; 32]>::new();
-        for (_, cold) in self.alive(index, rule.window, now, context.shapes) {
-            let value = context.value_of(fields, cold);
-            let accepted = context.shapes.get(cold.shape).is_some_and(|shape| shape.accepted);
-            let weight = if has_ports(cold.protocol) { rule.weight(cold.dport) } else { rest };
-            values.push(Value { value, accepted, weight });
-        }
-        // Of equal values the one that was not accepted comes first and stays.
-        values.sort_unstable_by_key(|value| (value.value, value.accepted));
-        values.dedup_by_key(|value| value.value);
-        let closed = values.iter().filter(|value| !value.accepted).count();
-        let sum = |counts: &dyn Fn(&Value) -> bool| {
-            values.iter().filter(|value| counts(value)).map(|value| u64::from(value.weight)).sum()
-        };
-        let all = sum(&|_| true);
-        let counted = if closed >= rule.closed_at_least { all } else { sum(&|value| !value.accepted) };
-        (counted, all)
-    }
-
-    /// The incident that a rule's count amounts to, and the addresses that contributed.
-    pub(super) fn incident(
-        &self,
-        index: usize,
-        rule: &Compiled,
-        key: SourceKey,
-        at: Stamp,
-        context: Context<'_>,
-    ) -> Open {
-        let now = nanoseconds(at);
-        let alive = || self.alive(index, rule.window, now, context.shapes);
-        let name = rule.raw_id.as_ref().filter(|_| self.mostly_raw(index, rule, now, context));
-        let name = name.unwrap_or(&rule.name);
-        let mut open = Open::new(index, Rc::clone(name), key, at);
-        for (hot, cold) in alive() {
-            open.take_sighting(&Sighting {
-                first: cold.first,
-                probe: cold.probe(hot.raw),
-                packets: u64::from(hot.packets),
-                bytes: hot.bytes,
-            });
-        }
-        if !matches!(rule.counting, Counting::Distinct { .. }) {
-            open.take_totals(self.totals(index, rule, now));
-        }
-        open.identify();
-        open
-    }
-
-    /// Whether at least half of the values that count, each by its latest packet, look made by hand.
-    fn mostly_raw(&self, index: usize, rule: &Compiled, now: i64, context: Context<'_>) -> bool {
-        let Counting::Distinct { fields, .. } = rule.counting else { return false };
-        let mut values: Vec<_> = self
-            .alive(index, rule.window, now, context.shapes)
-            .map(|(hot, cold)| (context.value_of(fields, cold), hot.last, hot.raw))
-            .collect();
-        values.sort_unstable();
-        let latest = || values.chunk_by(|a, b| a.0 == b.0).filter_map(|of_one| of_one.last());
-        latest().filter(|(.., raw)| *raw).count() * 2 >= latest().count()
-    }
-
-    /// The addresses whose packets count for a rule now.
-    pub(super) fn members(&self, index: usize, rule: &Compiled, now: i64, shapes: &Shapes) -> Vec<IpAddr> {
-        let mut members: Vec<_> =
-            self.alive(index, rule.window, now, shapes).map(|(_, cold)| cold.saddr).collect();
-        members.sort_unstable();
-        members.dedup();
-        members
-    }
-
     /// Empties the counter of a rule that fired, and those of every other rule that shares a class with it, unless it
     /// only logs.
     pub(super) fn forget(
@@ -571,91 +332,9 @@ impl Source {
         }
     }
 
-    /// What counts now.
-    pub(super) fn seen(&self, now: Stamp, context: Context<'_>) -> Seen {
-        let stamp = |last: i64| evidence::stamp(last, now);
-        let (now, mut seen) = (nanoseconds(now), Seen::default());
-        let mut rules = Mask::default();
-        for (hot, cold) in self.hot.iter().zip(&self.cold) {
-            let Some(shape) = context.shapes.get(cold.shape) else { continue };
-            let Some(share) = shape.shares.get(context.key) else { continue };
-            for index in share.mask.iter() {
-                if context.rules.rules.get(index).is_some_and(|rule| now - hot.last < rule.window) {
-                    rules.insert(index);
-                    seen.note(cold.first, stamp(hot.last));
-                }
-            }
-        }
-        for index in rules.iter() {
-            let Some(rule) = context.rules.rules.get(index) else { continue };
-            let count = self.come_to(index, rule, now, context);
-            if count > 0 {
-                let window = Duration::from_nanos(rule.window.unsigned_abs());
-                let threshold = rule.threshold.saturating_mul(self.times(index, rule, now, context));
-                let rule = rule.id.to_string();
-                seen.counts.push(SeenCount { rule, count, threshold, window });
-            }
-        }
-        seen
-    }
-
     /// Forgets all counts.
     pub(super) fn clear(&mut self) {
         let incidents = self.incidents.take();
         *self = Self { incidents, ..Self::default() };
-    }
-}
-
-impl Hot {
-    /// Has it take no more packets: from now on it has a key that no packet has.
-    fn close(&mut self, hasher: &SeedableRandomState) {
-        self.key = hasher.hash_one(self.key);
-        self.closed = true;
-    }
-}
-
-impl Cold {
-    pub(super) const fn new(probe: &Probe, shape: ShapeId) -> Self {
-        Self {
-            first: probe.at,
-            saddr: probe.saddr,
-            daddr: probe.daddr,
-            sport: probe.sport,
-            dport: probe.dport,
-            shape,
-            flags: probe.flags,
-            length: probe.length,
-            protocol: probe.protocol,
-            ttl: probe.ttl,
-            marks: probe.marks,
-            message: probe.message,
-            interface: probe.interface,
-            verdict: probe.verdict,
-            raw: probe.raw,
-        }
-    }
-
-    const fn ends(&self) -> Ends<'_> {
-        Ends { protocol: self.protocol, dport: self.dport, saddr: &self.saddr, daddr: &self.daddr }
-    }
-
-    /// The packet, or one like it that looked made by hand or not.
-    const fn probe(&self, raw: bool) -> Probe {
-        Probe {
-            at: self.first,
-            saddr: self.saddr,
-            daddr: self.daddr,
-            sport: self.sport,
-            dport: self.dport,
-            protocol: self.protocol,
-            ttl: self.ttl,
-            flags: self.flags,
-            length: self.length,
-            raw,
-            marks: self.marks,
-            message: self.message,
-            interface: self.interface,
-            verdict: self.verdict,
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::decide::Shielded;
 use crate::event::firing::{Answer, Firing, What};
 use crate::packet::Icmp;
 

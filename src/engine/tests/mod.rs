@@ -12,13 +12,15 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::address::never_a_host;
 use crate::config::rules::{SHIPPED, load};
 use crate::decide::{Evidence, Measure, Response, State};
 use crate::detect::class::Ports;
 use crate::enforce::Held;
-use crate::event::Ban;
+use crate::event::{Ban, Incident};
 use crate::packet::{Packet, Pkttype, Tcp, TcpFlags, Transport, Udp, Verdict, protocol};
 
 const SCANNER: &str = "192.0.2.7";
