@@ -177,16 +177,19 @@ impl Signature {
 
     /// The tool, where it is certain.
     pub(super) fn tool(&self, targets: u64, sources: u64) -> Option<Tool> {
-        let most = |bearing: u64| bearing > self.packets / 2;
-        let certain = |tool, bearing: u64| match tool {
+        let bearing = |tool: Tool| self.bearing.get(tool as usize).copied().unwrap_or(0);
+        let certain = |tool: &Tool| self.is_certain(*tool, bearing(*tool), targets, sources);
+        self.named.or_else(|| Tool::ALL.into_iter().find(certain))
+    }
+
+    fn is_certain(&self, tool: Tool, bearing: u64, targets: u64, sources: u64) -> bool {
+        let enough = match tool {
             // One sequence number in 2^32 is the address by chance.
             Tool::Mirai => true,
             Tool::Masscan | Tool::Zmap => bearing.min(targets) >= LEAST,
             Tool::Nmap => bearing >= LEAST_NMAP && targets >= LEAST && sources == 1 && self.drawn_ttls(),
         };
-        let mut tools = Tool::ALL.into_iter().zip(self.bearing);
-        let now = tools.find(|&(tool, bearing)| most(bearing) && certain(tool, bearing));
-        self.named.or(now.map(|(tool, _)| tool))
+        enough && bearing > self.packets / 2
     }
 
     /// Keeps the name, where there is one: what was told stays.
