@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::decide::{Evidence, Measure};
+use crate::decide::{Evidence, Measure, Shielded};
 use crate::time::Stamp;
 
 /// A stable identity: the same capture gives the same ids (shown as 16 hexadecimal digits).
@@ -177,6 +177,8 @@ pub struct BanEnd {
     pub target: IpNet,
     /// Why.
     pub reason: BanEndReason,
+    /// Why it may not be acted against any more, where that is what lifted it. For people: programs are told `unban`.
+    pub shielded: Option<Shielded>,
     /// What was dropped.
     pub action: Measure,
     /// The rule's id, or `manual`.

@@ -106,6 +106,10 @@ fn a_good_configuration_is_taken_while_it_runs() {
     let answer = daemon.ask("reload");
     assert_eq!(answer.exit, Some(0), "{answer:?}");
     assert!(daemon.bans().is_empty(), "who is allowed now is free at once");
+    daemon.says(&format!("ban of {STRANGER} ended: it now is on the allowlist"));
+    let why = daemon.ask(&format!("why {STRANGER}")).out;
+    assert!(why.starts_with(&format!("{STRANGER} is never banned: it is on the allowlist.\n")), "{why}");
+    assert!(!why.contains("allow: ["), "it is allowed already: {why}");
     assert!(set(&pair.home, "restrict4").is_empty());
     assert!(set(&pair.home, "protect4").contains(STRANGER));
     assert!(!set(&pair.home, "services").contains("40000"));
@@ -348,7 +352,8 @@ fn whoever_is_protected_is_not_banned_by_hand_either() {
     ] {
         let answer = daemon.ask(&format!("ban {target}"));
         assert_eq!(answer.exit, Some(1), "{target}: {answer:?}");
-        assert!(answer.err.starts_with(&format!("nfban: {target} holds ")), "{target}: {answer:?}");
+        let is = if target.contains('/') { "holds" } else { "is" };
+        assert!(answer.err.starts_with(&format!("nfban: {target} {is} ")), "{target}: {answer:?}");
     }
     assert!(daemon.bans().is_empty());
     // A scan of theirs is told, if they are only allowed, and never acted upon.

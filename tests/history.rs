@@ -98,6 +98,10 @@ fn an_incident_outlives_a_kill_and_is_closed_with_its_last_known_totals() {
         let answer = daemon.ask(&format!("incidents --json {filters}"));
         assert_eq!(answer.lines().len(), usize::from(found), "{filters}");
     }
+    let known = daemon.ask(&format!("status {STRANGER}"));
+    assert!(known.out.contains("\n1 incident and 1 ban remembered\n"), "{known:?}");
+    let known = daemon.ask(&format!("status {STRANGER} --json")).lines().remove(0);
+    assert_eq!((&known["incidents_total"], &known["open_incidents"]), (&1.into(), &serde_json::json!([])));
     let table = daemon.ask("incidents");
     assert!(table.out.contains("udp-scan  203.0.113.7       12  20000-20011  restrict 10m"), "{table:?}");
     let svg = daemon.ask("incidents --svg -").out;

@@ -93,6 +93,12 @@ fn who_is_only_watched_is_an_offender_too() {
     let status = daemon.status();
     assert_eq!(status["offenders"][0]["ban"]["enforced"], false);
     assert_eq!(status["offenders"][0]["dropped"], 0);
-    assert!(daemon.ask("status").out.contains("would restrict"));
+    let told = daemon.ask("status").out;
+    assert!(told.contains("would restrict"), "{told}");
+    assert!(told.contains("0 would be banned, 1 would be restricted"), "{told}");
+    let told = daemon.ask(&format!("status {STRANGER}")).out;
+    assert!(told.contains(": would restrict for 10m\n"), "{told}");
+    let told = daemon.ask(&format!("why {STRANGER}")).out;
+    assert!(told.contains("It would have been restricted to what is published for 10m"), "{told}");
     daemon.stop(Signal::TERM);
 }

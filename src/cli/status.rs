@@ -6,9 +6,9 @@ mod lists;
 mod overview;
 
 pub(super) use self::counts::short;
-pub(super) use self::overview::headline;
 #[cfg(test)]
 pub(super) use self::overview::tests;
+pub(super) use self::overview::{headline, now};
 
 use ipnet::IpNet;
 
@@ -20,6 +20,7 @@ use crate::report::json;
 use crate::report::page::Page;
 use crate::report::screen;
 use crate::report::target::Target;
+use crate::store::reader::Record;
 
 /// Show what runs, what it saw, who is banned; with an address, all about it
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,19 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
-    let reply = session.ask(&Request::Status { address: arguments.address })?;
+    let mut reply = session.ask(&Request::Status { address: arguments.address })?;
     if !matches!(reply, Reply::Status(_) | Reply::Address(_)) {
         return Err(Failure::off_topic());
     }
+    let record = match &mut reply {
+        Reply::Address(known) => {
+            let record = kept(known.address, session)?;
+            // The daemon itself remembers what is open.
+            known.incidents_total = known.incidents_total.max(record.incidents_total);
+            record
+        }
+        _ => Record::default(),
+    };
     let height = (!arguments.json).then(|| screen::height(&std::io::stdout())).flatten();
     let names = arguments.names.look_up(sources(&reply));
     session.note(&names.notes);
@@ -54,10 +64,20 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
             if let Some(name) = names.of(known.address.0) {
                 writeln!(out, "{} is {name}", known.address)?;
             }
-            address::address(&mut Page::new(out, screen), known)
+            address::address(&mut Page::new(out, screen), known, &record)
         }
         _ => Ok(()),
     })
+}
+
+/// What is kept of the past of an address; nothing where nothing is kept.
+fn kept(address: Target, session: &Session) -> Result<Record, Failure> {
+    match session.ask(&Request::Record { address }) {
+        Ok(Reply::Record(record)) => Ok(*record),
+        Ok(_) => Err(Failure::off_topic()),
+        // What is in memory must do.
+        Err(_) => Ok(Record::default()),
+    }
 }
 
 /// Whose names are to be shown.

@@ -291,7 +291,7 @@ impl Daemon {
         let seen = self.engine.seen(net, now);
         Reply::Address(Box::new(Address {
             address: Target(net),
-            protected: self.engine.shielded(net).map(|why| why.reason().to_owned()),
+            protected: self.engine.shielded(net).map(|why| why.reason(net).to_owned()),
             bans,
             incidents_total: incidents.len() as u64,
             open_incidents: incidents.iter().map(json::Incident::from).collect(),

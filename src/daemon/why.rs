@@ -33,7 +33,7 @@ impl Daemon {
         Reply::Why(Box::new(Why {
             address: Target(net),
             mode: self.loaded.config.mode,
-            protected: self.engine.shielded(net).map(|why| why.reason().to_owned()),
+            protected: self.engine.shielded(net).map(|why| why.reason(net).to_owned()),
             bans: decided.collect(),
             open_incidents: incidents.iter().map(json::Incident::from).collect(),
             firings: self.firings(net),

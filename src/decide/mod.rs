@@ -179,13 +179,17 @@ pub enum Shielded {
 }
 
 impl Shielded {
-    /// Why, as the rest of a sentence that names the target.
+    /// Why, as the rest of a sentence that names the target: one address is what a prefix may hold.
     #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Nobody => "holds a loopback, multicast, broadcast or unspecified address",
-            Self::Protected => "holds an address of this host, a gateway or a resolver",
-            Self::Allowed => "holds an address on the allowlist",
+    pub fn reason(self, target: IpNet) -> &'static str {
+        let is_one = target.prefix_len() == target.max_prefix_len();
+        match (self, is_one) {
+            (Self::Nobody, true) => "is a loopback, multicast, broadcast or unspecified address",
+            (Self::Nobody, false) => "holds a loopback, multicast, broadcast or unspecified address",
+            (Self::Protected, true) => "is an address of this host, a gateway or a resolver",
+            (Self::Protected, false) => "holds an address of this host, a gateway or a resolver",
+            (Self::Allowed, true) => "is on the allowlist",
+            (Self::Allowed, false) => "holds an address on the allowlist",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::time::Stamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The target must never be banned.
-    #[error("{target} {reason}", target = Target(*.0), reason = .1.reason())]
+    #[error("{target} {reason}", target = Target(*.0), reason = .1.reason(*.0))]
     Shielded(IpNet, Shielded),
     /// A wider ban holds it.
     #[error("{target} is banned with all of {wider}: lift that", target = Target(*.0), wider = Target(*.1))]
@@ -168,7 +168,8 @@ impl Engine {
                 if self.ledger.find(*target).is_some_and(|standing| standing.measure == *measure)
                     && let Some(standing) = self.ledger.remove(*target)
                 {
-                    end_of(&standing, BanEndReason::Unban, now, actions);
+                    let shielded = self.shield.covers(*target);
+                    tell_end(&standing, BanEndReason::Unban, shielded, now, actions);
                 }
             }
             (change, Outcome::Refused(errno)) => {
@@ -380,10 +381,21 @@ fn told(standing: &Standing, now: Stamp) -> Ban {
 }
 
 pub(super) fn end_of(standing: &Standing, reason: BanEndReason, now: Stamp, actions: &mut Vec<Action>) {
+    tell_end(standing, reason, None, now, actions);
+}
+
+fn tell_end(
+    standing: &Standing,
+    reason: BanEndReason,
+    shielded: Option<Shielded>,
+    now: Stamp,
+    actions: &mut Vec<Action>,
+) {
     // What the kernel never held has never begun.
     if standing.state == State::Held {
         let Standing { target, measure: action, .. } = *standing;
         let rule = standing.rule.clone();
-        actions.push(Action::Tell(Event::BanEnd(BanEnd { time: now, target, reason, action, rule })));
+        let end = BanEnd { time: now, target, reason, shielded, action, rule };
+        actions.push(Action::Tell(Event::BanEnd(end)));
     }
 }

@@ -216,7 +216,7 @@ fn event_fields(event: &Event, fields: &mut Fields) {
             fields.add_some("NFBAN_TIMEOUT", timeout.map(seconds_rounded_up));
             fields.add_some("NFBAN_INCIDENT", *incident);
         }
-        Event::BanEnd(BanEnd { time: _, target, reason, action, rule }) => {
+        Event::BanEnd(BanEnd { time: _, target, reason, shielded: _, action, rule }) => {
             fields.add("NFBAN_RULE", rule);
             fields.add("NFBAN_TARGET", &Target(*target).to_string());
             fields.add("NFBAN_ACTION", action.as_str());

@@ -182,7 +182,7 @@ impl From<&Event> for Record {
             Event::Ban(ban) => Self::Ban(ban.into()),
             Event::IncidentEnd(end) => Self::IncidentEnd(IncidentTotals::new(&end.incident, end.time.into())),
             Event::BanEnd(end) => {
-                let event::BanEnd { time, target, reason, action, ref rule } = *end;
+                let event::BanEnd { time, target, reason, shielded: _, action, ref rule } = *end;
                 let rule = rule.clone();
                 Self::BanEnd(BanEnd { time: time.into(), target: Target(target), reason, action, rule })
             }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::screen::{Screen, Tone};
+use super::screen::{Screen, Tone, broken};
 use super::table::Table;
 
 /// How far paragraphs and what belongs to a line above are indented.
@@ -34,12 +34,12 @@ impl<'a> Page<'a> {
         Screen { width: self.screen.width.map(|width| width.saturating_sub(2)), ..self.screen }
     }
 
-    /// A line; one that is too long is the terminal's to break.
+    /// A line, broken between words where the terminal ends; what goes on below stands as far in as its beginning.
     ///
     /// # Errors
     /// The output's, here as everywhere below.
     pub fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")
+        fitting(text, self.screen).iter().try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
     /// A line in a tone.
@@ -47,7 +47,8 @@ impl<'a> Page<'a> {
     /// # Errors
     /// The output's.
     pub fn toned(&mut self, tone: Tone, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{}", self.screen.paint(tone, text))
+        let Self { out, screen } = self;
+        fitting(text, *screen).iter().try_for_each(|line| writeln!(out, "{}", screen.paint(tone, line)))
     }
 
     /// A blank line.
@@ -72,7 +73,7 @@ impl<'a> Page<'a> {
     /// # Errors
     /// The output's.
     pub fn table(&mut self, table: Table) -> io::Result<()> {
-        table.lines().iter().try_for_each(|line| self.line(line))
+        table.lines().iter().try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
     /// A table that belongs to the line above it.
@@ -92,7 +93,7 @@ impl<'a> Page<'a> {
         let (mut line, mut columns) = (String::from(INDENT), INDENT.len());
         for (at, word) in text.split(' ').enumerate() {
             if at > 0 && columns + 1 + word.width() > width {
-                self.line(&line)?;
+                writeln!(self.out, "{line}")?;
                 (line, columns) = (String::from(INDENT), INDENT.len());
             }
             if columns > INDENT.len() {
@@ -102,8 +103,18 @@ impl<'a> Page<'a> {
             line.push_str(word);
             columns += word.width();
         }
-        self.line(&line)
+        writeln!(self.out, "{line}")
     }
+}
+
+/// `text` in lines that fit, each as far in as the first.
+fn fitting(text: &str, screen: Screen) -> Vec<String> {
+    let Some(width) = screen.width.map(usize::from).filter(|&width| text.width() > width) else {
+        return vec![text.to_owned()];
+    };
+    let words = text.trim_start_matches(' ');
+    let indent = " ".repeat((text.len() - words.len()).min(width / 2));
+    broken(words, width - indent.len()).iter().map(|line| format!("{indent}{line}")).collect()
 }
 
 #[cfg(test)]
@@ -114,6 +125,23 @@ mod tests {
         let mut out = Vec::new();
         Page::new(&mut out, Screen { width: Some(width), color: false }).paragraph(text).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_breaks_between_words_on_a_terminal_alone_and_keeps_its_indent() {
+        let shown = |text: &str, width| {
+            let mut out = Vec::new();
+            let mut page = Page::new(&mut out, Screen { width, color: true });
+            page.line(text).unwrap();
+            page.toned(Tone::Bad, text).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            shown("  one two three", Some(9)),
+            "  one two\n  three\n\x1b[31m  one two\x1b[0m\n\x1b[31m  three\x1b[0m\n"
+        );
+        assert_eq!(shown("  one two three", None), "  one two three\n\x1b[31m  one two three\x1b[0m\n");
+        assert_eq!(shown("      one", Some(4)), "  on\n  e\n\x1b[31m  on\x1b[0m\n\x1b[31m  e\x1b[0m\n");
     }
 
     #[test]

@@ -213,14 +213,18 @@ pub fn broken(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for letter in text.chars() {
+        let begins_anew = line.is_empty() && !lines.is_empty();
         if line.width() + letter.width().unwrap_or(0) > room && !line.is_empty() {
+            if letter == ' ' {
+                lines.push(std::mem::take(&mut line));
+                continue;
+            }
             let blank =
                 line.rfind(' ').filter(|at| line.get(..*at).is_some_and(|head| !head.trim().is_empty()));
             let rest = blank.map(|at| line.split_off(at));
             lines.push(std::mem::replace(&mut line, rest.unwrap_or_default().trim_start().to_owned()));
-            if line.is_empty() && letter == ' ' {
-                continue;
-            }
+        } else if begins_anew && letter == ' ' {
+            continue;
         }
         line.push(letter);
     }
@@ -300,6 +304,7 @@ mod tests {
         assert_eq!(broken("one two three", 8), ["one two", "three"]);
         assert_eq!(broken("  one-two three", 9), ["  one-two", "three"]);
         assert_eq!(broken("one two", 3), ["one", "two"]);
+        assert_eq!(broken("one two  three", 7), ["one two", "three"]);
     }
 
     #[test]

@@ -136,12 +136,16 @@ fn describe_incident_end(end: &IncidentEnd) -> String {
 }
 
 fn describe_ban_end(end: &BanEnd) -> String {
-    let why = match end.reason {
-        BanEndReason::Expired => "its time is over",
-        BanEndReason::Unban => "it was lifted",
-        BanEndReason::Evicted => "it gave way to others, because there are too many",
+    let target = Target(end.target);
+    let why = match (end.reason, end.shielded) {
+        (BanEndReason::Unban, Some(why)) => {
+            return format!("ban of {target} ended: it now {}", why.reason(end.target));
+        }
+        (BanEndReason::Expired, _) => "its time is over",
+        (BanEndReason::Unban, None) => "it was lifted",
+        (BanEndReason::Evicted, _) => "it gave way to others, because there are too many",
     };
-    format!("ban of {} ended: {why}", Target(end.target))
+    format!("ban of {target} ended: {why}")
 }
 
 fn describe_summary(summary: &Summary) -> String {
@@ -246,6 +250,7 @@ pub(crate) mod tests {
                 time: stamp(603_200_000),
                 target: ban.target,
                 reason: BanEndReason::Expired,
+                shielded: None,
                 action: ban.action,
                 rule: ban.rule,
             }),

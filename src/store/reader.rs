@@ -95,6 +95,9 @@ pub struct Former {
 pub struct Record {
     /// Incidents, at most 32.
     pub incidents: Vec<Past>,
+    /// How many incidents there are in all; 0 from a daemon that is older.
+    #[serde(default)]
+    pub incidents_total: u64,
     /// Bans that began, whether or not they stand, at most 32.
     pub bans: Vec<Former>,
     /// The packets behind those incidents and bans: of the latest 16 times that a rule fired.
@@ -238,7 +241,17 @@ impl Reader {
             firings.extend(self.firings(past.incident.id)?);
             firings.truncate(FIRINGS);
         }
-        Ok(Record { bans: self.bans_of(target)?, incidents, firings })
+        let incidents_total = self.incidents_of(target)?;
+        Ok(Record { bans: self.bans_of(target)?, incidents, incidents_total, firings })
+    }
+
+    /// How many incidents there are of whatever lies in `target` or holds it.
+    fn incidents_of(&self, target: Target) -> Result<u64, StoreError> {
+        let counted =
+            "SELECT count(*) FROM incident INDEXED BY incident_found WHERE low <= ?2 AND high >= ?1";
+        let [low, high] = ends(target.0);
+        let number: i64 = self.connection.query_row(counted, params![low, high], |row| row.get(0))?;
+        Ok(number.unsigned_abs())
     }
 
     /// The latest bans of whatever lies in `target` or holds it, the newest first.

@@ -9,6 +9,7 @@ use super::super::why;
 use crate::control::protocol::{Address, BanRow};
 use crate::decide::Measure;
 use crate::report::escape::escape;
+use crate::report::firing::Firing;
 use crate::report::json::Incident;
 use crate::report::moment::moment;
 use crate::report::page::Page;
@@ -16,16 +17,17 @@ use crate::report::screen::Tone;
 use crate::report::table::Align::{Left, Right};
 use crate::report::table::Table;
 use crate::report::text::{count, names};
+use crate::store::reader::Record;
 use crate::time::format_duration;
 
 /// How many ranges of ports fit beside the other columns.
 const PORTS: usize = 4;
 
 /// Writes all about one address.
-pub(super) fn address(page: &mut Page<'_>, known: &Address) -> io::Result<()> {
+pub(super) fn address(page: &mut Page<'_>, known: &Address, record: &Record) -> io::Result<()> {
     let Address { address, .. } = known;
     if let Some(why) = &known.protected {
-        let line = format!("{address} is protected and never banned: {}", escape(why));
+        let line = format!("{address} is never banned: it {}", escape(why));
         page.toned(Tone::Good, &line)?;
     }
     for ban in &known.bans {
@@ -45,7 +47,7 @@ pub(super) fn address(page: &mut Page<'_>, known: &Address) -> io::Result<()> {
         page.line(&format!("open: {}", so_far(incident)))?;
     }
     for firing in &known.firings {
-        page.line(&why::in_short(firing))?;
+        page.line(&why::in_short(firing, was_enforced(firing, known, record)))?;
     }
     if !known.firings.is_empty() {
         page.line(&format!("`nfban why {address}` shows the packets"))?;
@@ -66,6 +68,16 @@ pub(super) fn address(page: &mut Page<'_>, known: &Address) -> io::Result<()> {
         page.table(table)?;
     }
     Ok(())
+}
+
+/// Whether the kernel was told what a firing led to: the ban tells, as far as it is known.
+fn was_enforced(firing: &Firing, known: &Address, record: &Record) -> bool {
+    let stand = known.bans.iter().map(|ban| (ban.incident, ban.enforced));
+    let past = record.bans.iter().map(|former| (former.incident, former.ban.enforced));
+    stand
+        .chain(past)
+        .find(|(incident, _)| incident.is_some() && *incident == firing.incident)
+        .is_none_or(|(_, enforced)| enforced)
 }
 
 /// What an open incident has come to.
@@ -119,14 +131,16 @@ pub(in crate::cli) mod tests {
     use super::*;
     use crate::control::protocol::Count;
     use crate::event::Event;
-    use crate::report::json::Record;
+    use crate::report::json;
     use crate::report::screen::Screen;
     use crate::report::text::tests::examples;
     use crate::time::Wall;
 
     pub(in crate::cli) fn incident() -> Incident {
         let Some(Event::Incident(incident)) = examples().into_iter().next() else { panic!() };
-        let Record::Incident(incident) = Record::from(&Event::Incident(incident)) else { panic!() };
+        let json::Record::Incident(incident) = json::Record::from(&Event::Incident(incident)) else {
+            panic!()
+        };
         incident
     }
 
@@ -145,7 +159,7 @@ pub(in crate::cli) mod tests {
             counts: vec![Count { rule: "udp-scan".into(), count: 18, threshold: 24, window_s: 60 }],
         };
         let mut out = Vec::new();
-        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
+        address(&mut Page::new(&mut out, Screen::default()), &known, &Record::default()).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\
@@ -176,14 +190,14 @@ udp-scan     18         24      1m
             counts: vec![],
         };
         let mut out = Vec::new();
-        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
+        address(&mut Page::new(&mut out, Screen::default()), &known, &Record::default()).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "2001:db8::1 is not banned\n0 incidents and 0 bans remembered\n"
         );
-        known.protected = Some("a resolver in use".into());
+        known.protected = Some("is on the allowlist".into());
         let mut out = Vec::new();
-        address(&mut Page::new(&mut out, Screen::default()), &known).unwrap();
-        assert!(out.starts_with(b"2001:db8::1 is protected and never banned: a resolver in use\n"));
+        address(&mut Page::new(&mut out, Screen::default()), &known, &Record::default()).unwrap();
+        assert!(out.starts_with(b"2001:db8::1 is never banned: it is on the allowlist\n"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::super::names::Names;
-use crate::control::protocol::{Limit, Occupancy, Status, TopPort, Traps, Verdicts};
+use crate::control::protocol::{Limit, Mode, Occupancy, Status, TopPort, Traps, Verdicts};
 use crate::report::escape::escape;
 use crate::report::screen::{Screen, cut};
 use crate::report::table::Align::Left;
@@ -147,7 +147,8 @@ fn occupancy(table: &Occupancy) -> String {
 fn bans_and_limits(status: &Status) -> (String, Vec<String>) {
     let worth_a_line =
         |limit: &Limit| limit.reached || limit.used > limit.capacity / 2 || limit.refused + limit.evicted > 0;
-    let mut first = format!("{} banned, {} restricted", status.bans.ban, status.bans.restrict);
+    let would = if status.mode == Mode::Watch { "would be " } else { "" };
+    let mut first = format!("{} {would}banned, {} {would}restricted", status.bans.ban, status.bans.restrict);
     if let Some(limit) = status.limits.get("bans") {
         let _ = write!(first, "; {}", use_of("", limit).trim_start());
     }

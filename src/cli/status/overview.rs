@@ -32,7 +32,7 @@ pub(super) fn whole(
 ) -> io::Result<()> {
     // The prompt takes the last one.
     let height = height.map(|lines| usize::from(lines).saturating_sub(1));
-    let now = Wall(status.since.0.saturating_add_unsigned(status.uptime_s.saturating_mul(1_000_000)));
+    let now = now(status);
     let mut lines = head(status, names, screen, height);
     let alarms = alarms(&status.alarms, now, screen, height.map(|lines| if lines < ROOMY { 2 } else { 5 }));
     let free = height.map(|height| height.saturating_sub(lines.len() + alarms.len()));
@@ -49,6 +49,11 @@ pub(super) fn whole(
     }
     lines.extend(alarms);
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// When the daemon told this, by its clock.
+pub(in crate::cli) const fn now(status: &Status) -> Wall {
+    Wall(status.since.0.saturating_add_unsigned(status.uptime_s.saturating_mul(1_000_000)))
 }
 
 /// What runs, its captures, and its counts.

@@ -1,11 +1,12 @@
 //! The view on the screen.
 
-use super::super::status::{headline, short};
+use super::super::status::{headline, now, short};
 use super::explanation::WIDEST;
 use super::list;
 use super::view::{Dialog, View};
 use crate::control::protocol::{Capture, Status};
 use crate::report::escape::escape;
+use crate::report::moment::ago;
 use crate::report::screen::{Screen, cut, in_ascii};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -73,7 +74,7 @@ fn head(status: &Status, view: &View, width: usize) -> Vec<Line<'static>> {
     lines.push(line(format!("captures   {}", captures(&status.captures))));
     lines.extend(short(status).into_iter().map(|(name, what)| line(format!("{name:<11}{what}"))));
     if let Some(alarm) = status.alarms.first() {
-        let text = format!("ALARM {}", escape(&alarm.what));
+        let text = format!("ALARM {} ago: {}", ago(alarm.time, now(status)), escape(&alarm.what));
         lines.push(Line::styled(cut(&text, width), view.tone(Color::Red)));
     }
     lines

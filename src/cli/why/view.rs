@@ -41,7 +41,7 @@ pub(super) fn whole(page: &mut Page<'_>, case: &Case, names: &Names) -> io::Resu
         page.blank()?;
         firing(page, one, names)?;
         if let Some(answer) = &one.answer {
-            page.paragraph(&fired::answered(answer, one, why))?;
+            page.paragraph(&fired::answered(answer, one, case))?;
         }
     }
     let more = why.firings.len().saturating_sub(TOLD);
@@ -117,15 +117,13 @@ fn stands(one: &Decided, why: &Why) -> String {
 
 /// What to do if it is wrong.
 fn remedies(page: &mut Page<'_>, why: &Why) -> io::Result<()> {
-    if why.bans.is_empty() && why.firings.is_empty() {
-        return Ok(());
+    let unban = |one: &Decided| format!("  nfban unban {}", one.ban.target);
+    let mut ways: Vec<String> = why.bans.iter().map(unban).collect();
+    // Nothing is to be allowed that is never acted against as it is.
+    if why.protected.is_none() && (!why.bans.is_empty() || !why.firings.is_empty()) {
+        let allow = format!("allow: [\"{}\"]", why.address);
+        ways.push(format!("  {allow}  in nfban.yaml, then `nfban reload`: never acted against"));
     }
-    page.section("If this is wrong")?;
-    for one in &why.bans {
-        page.line(&format!("  nfban unban {}", one.ban.target))?;
-    }
-    let allow = format!("allow: [\"{}\"]", why.address);
-    page.line(&format!("  {allow}  in nfban.yaml, then `nfban reload`: never acted against"))?;
     let mut ports: Vec<_> = why
         .firings
         .iter()
@@ -137,9 +135,13 @@ fn remedies(page: &mut Page<'_>, why: &Why) -> io::Result<()> {
     // Of a scan no one port is to blame.
     if let [(protocol @ ("tcp" | "udp"), port)] = ports[..] {
         let ignore = format!("ignore: [{{protocol: {protocol}, dport: {port}}}]");
-        page.line(&format!("  {ignore}  likewise: such packets count for nobody"))?;
+        ways.push(format!("  {ignore}  in nfban.yaml, likewise: such packets count for nobody"));
     }
-    Ok(())
+    if ways.is_empty() {
+        return Ok(());
+    }
+    page.section("If this is wrong")?;
+    ways.iter().try_for_each(|way| page.line(way))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::super::super::names::Names;
+use super::super::Case;
 use super::packets::{only_verdict, packets};
 use crate::control::protocol::{Mode, Why};
 use crate::decide::{Evidence, Measure, Shielded};
@@ -16,13 +17,14 @@ use crate::report::text::count;
 use crate::time::format_duration;
 
 /// That a rule fired, in a line.
-pub(in crate::cli) fn in_short(one: &Firing) -> String {
+pub(in crate::cli) fn in_short(one: &Firing, was_enforced: bool) -> String {
     let Firing { count: come_to, threshold, .. } = one;
     let window = format_duration(Duration::from_secs(one.window_s));
     let entries = u64::try_from(one.packets.len()).unwrap_or(u64::MAX).saturating_add(one.left_out);
     let answer = match &one.answer {
         Some(Answer::Acted { action, timeout_s, .. }) => {
-            format!("{} for {}", action.as_str(), format_duration(Duration::from_secs(*timeout_s)))
+            let would = if was_enforced { "" } else { "would " };
+            format!("{would}{} for {}", action.as_str(), format_duration(Duration::from_secs(*timeout_s)))
         }
         Some(Answer::Stands) => "kept out already".to_owned(),
         Some(Answer::Logs) | None => "only told".to_owned(),
@@ -54,8 +56,8 @@ pub(in crate::cli) fn firing(page: &mut Page<'_>, one: &Firing, names: &Names) -
 }
 
 /// What was done about it.
-pub(super) fn answered(answer: &Answer, one: &Firing, why: &Why) -> String {
-    let watching = if why.mode == Mode::Watch { " (`mode: watch`: the kernel was not told)" } else { "" };
+pub(super) fn answered(answer: &Answer, one: &Firing, case: &Case) -> String {
+    let why = &case.why;
     match *answer {
         Answer::Acted { action, timeout_s, before, targets } => {
             let proof = match one.evidence {
@@ -66,7 +68,12 @@ pub(super) fn answered(answer: &Answer, one: &Firing, why: &Why) -> String {
                 Measure::Ban => "banned",
                 Measure::Restrict => "restricted to what is published",
             };
-            let whom = if targets > 1 { format!("{targets} of its addresses were") } else { "It was".to_owned() };
+            let (was, watching) = match (was_enforced(one, case), targets) {
+                (true, ..=1) => ("was", ""),
+                (true, _) => ("were", ""),
+                (false, _) => ("would have been", " (`mode: watch`: the kernel was not told)"),
+            };
+            let whom = if targets > 1 { format!("{targets} of its addresses {was}") } else { format!("It {was}") };
             let early = one.evidence == Evidence::Validated && one.count < one.threshold;
             let early = if early { " Below the threshold the answer is the milder one." } else { "" };
             let timeout = format_duration(Duration::from_secs(timeout_s));
@@ -79,15 +86,24 @@ pub(super) fn answered(answer: &Answer, one: &Firing, why: &Why) -> String {
         Answer::Stands => "It was kept out already.".to_owned(),
         Answer::Logs => "Nothing was done: the rule, or `respond` in the configuration, only tells of such (`log`).".to_owned(),
         Answer::Unavailable => "Nothing was done: `nftables.sets` names no set for it, or a restriction needs conntrack, which is not to be used.".to_owned(),
-        Answer::Nobody => never(Shielded::Nobody),
-        Answer::Protected => never(Shielded::Protected),
-        Answer::Allowed => never(Shielded::Allowed),
+        Answer::Nobody => never(Shielded::Nobody, one),
+        Answer::Protected => never(Shielded::Protected, one),
+        Answer::Allowed => never(Shielded::Allowed, one),
         Answer::NoRoom => "Nothing was done: a limit on bans was reached (`nfban status` shows which).".to_owned(),
     }
 }
 
-fn never(why: Shielded) -> String {
-    format!("Nothing was done: it {}.", why.reason())
+/// Whether the kernel was told what a firing led to: the ban tells, if it is known; the mode may have changed since.
+fn was_enforced(one: &Firing, case: &Case) -> bool {
+    let (why, led) = (&case.why, |incident| one.incident.is_some() && incident == one.incident);
+    let stands =
+        why.bans.iter().find(|decided| led(decided.ban.incident)).map(|decided| decided.ban.enforced);
+    let kept = || case.record.iter().flat_map(|record| &record.bans).find(|former| led(former.incident));
+    stands.or_else(|| kept().map(|former| former.ban.enforced)).unwrap_or(why.mode == Mode::Enforce)
+}
+
+fn never(why: Shielded, one: &Firing) -> String {
+    format!("Nothing was done: it {}.", why.reason(one.source.0))
 }
 
 /// Why a ban lasts as long as it does.

@@ -77,10 +77,13 @@ pub(in crate::cli::why) fn why() -> Why {
     }
 }
 
+fn case(why: Why) -> Case {
+    Case { why, record: None, trouble: None }
+}
+
 fn shown(why: Why, screen: Screen) -> String {
     let mut out = Vec::new();
-    whole(&mut Page::new(&mut out, screen), &Case { why, record: None, trouble: None }, &Names::default())
-        .unwrap();
+    whole(&mut Page::new(&mut out, screen), &case(why), &Names::default()).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -225,13 +228,52 @@ fn every_answer_is_a_sentence() {
         Answer::Acted { action: Measure::Ban, timeout_s: 60, before: 2, targets: 3 },
     ] {
         let one = Firing { evidence: Evidence::Validated, ..fired() };
-        let told = answered(&answer, &one, &why());
+        let told = answered(&answer, &one, &case(why()));
         assert!(told.ends_with('.') && told.chars().next().is_some_and(char::is_alphanumeric), "{told}");
         assert!(!told.contains("  "), "{told}");
     }
-    let watching = Why { mode: Mode::Watch, ..why() };
+    let watching = Why { mode: Mode::Watch, bans: vec![], ..why() };
     let acted = Answer::Acted { action: Measure::Ban, timeout_s: 60, before: 0, targets: 1 };
-    assert!(answered(&acted, &fired(), &watching).contains("the kernel was not told"));
+    let told = answered(&acted, &fired(), &case(watching.clone()));
+    assert!(
+        told.starts_with("It would have been banned for 1m (`mode: watch`: the kernel was not told): "),
+        "{told}"
+    );
+    // What a ban says of itself holds, whatever the mode has become.
+    let mut held = row("192.0.2.7", "tcp-syn-scan", Some(581), None);
+    held.incident = fired().incident;
+    let bans = vec![Decided { ban: held, validated: false, before: 0 }];
+    let told = answered(&acted, &fired(), &case(Why { bans, ..watching }));
+    assert!(told.starts_with("It was banned for 1m: "), "{told}");
+}
+
+#[test]
+fn whoever_is_on_the_allowlist_is_not_told_how_to_get_there() {
+    let allowed = Some("is on the allowlist".to_owned());
+    let told = shown(Why { protected: allowed.clone(), bans: vec![], ..why() }, NARROW);
+    assert!(told.starts_with("192.0.2.7 is never banned: it is on the allowlist.\n"), "{told}");
+    assert!(!told.contains("allow: [") && !told.contains("If this is wrong"), "{told}");
+    let one_port = Firing { packets: vec![packet(0, 22)], ..fired() };
+    let told = shown(Why { protected: allowed, bans: vec![], firings: vec![one_port], ..why() }, NARROW);
+    assert!(told.contains("If this is wrong\n  ignore: [{protocol: tcp, dport: 22}]"), "{told}");
+}
+
+#[test]
+fn no_line_is_longer_than_the_terminal_and_none_is_broken_within_a_word() {
+    let prefix = "2001:db8:1234:5678::/64".parse().unwrap();
+    let told = shown(
+        Why { address: prefix, firings: vec![Firing { source: prefix, ..fired() }], ..why() },
+        Screen { width: Some(60), color: false },
+    );
+    for line in told.lines() {
+        assert!(line.len() <= 60, "{line}");
+    }
+    assert!(
+        told.contains(
+            "\n  allow: [\"2001:db8:1234:5678::/64\"]  in nfban.yaml, then\n  `nfban reload`: never"
+        ),
+        "{told}"
+    );
 }
 
 #[test]
