@@ -243,8 +243,19 @@ fn on_loopback_one_page_is_there_and_slow_or_strange_clients_do_no_harm() {
     daemon.setup().configure("metrics: {listen: '127.0.0.1:9877'}\n");
     let answer = daemon.ask("reload");
     assert!(answer.exit != Some(0) && answer.err.contains("127.0.0.1:9877"), "{answer:?}");
-    let again = pair.home.enter(|| TcpStream::connect("[::1]:9876").unwrap());
-    assert!(ask(again, GET).0.contains("200 OK"));
+    let stays = || {
+        let again = pair.home.enter(|| TcpStream::connect("[::1]:9876").unwrap());
+        assert!(ask(again, GET).0.contains("200 OK"));
+    };
+    stays();
+    // So it does where something else cannot be had.
+    let other = Daemon::start(&pair.home, "mode: watch\ncapture: [{nflog: {group: 105}}]\n");
+    daemon.setup().configure("metrics: {listen: '127.0.0.1:9878'}\ncapture: [{nflog: {group: 105}}]\n");
+    let answer = daemon.ask("reload");
+    assert!(answer.exit != Some(0) && answer.err.contains("105"), "{answer:?}");
+    stays();
+    pair.home.enter(|| TcpStream::connect("127.0.0.1:9878").unwrap_err());
+    other.stop(Signal::TERM);
     daemon.stop(Signal::TERM);
 
     let setup = Setup::new("metrics: {listen: '127.0.0.1:9877'}\n");

@@ -34,13 +34,14 @@ impl Metrics {
         Ok(Self { board, listen, server, latest: Duration::ZERO, stale: false })
     }
 
-    /// Answers where another configuration says. On failure it goes on where it did.
-    pub(super) fn move_to(&mut self, config: &Config) -> Result<(), StartError> {
-        if self.listen != config.metrics.listen {
-            self.server = serve(config, &self.board)?;
-            self.listen.clone_from(&config.metrics.listen);
+    /// What answers where another configuration says; none where it says the same.
+    pub(super) fn replacement(&self, config: &Config) -> Result<Option<Self>, StartError> {
+        if self.listen == config.metrics.listen {
+            return Ok(None);
         }
-        Ok(())
+        let (board, listen) = (self.board.clone(), config.metrics.listen.clone());
+        let server = serve(config, &board)?;
+        Ok(Some(Self { board, listen, server, ..*self }))
     }
 
     /// Boot time at which a newer picture is to be made.

@@ -73,8 +73,7 @@ impl Daemon {
         let rebuild_backend = (new.config.mode, &new.config.nftables, new.config.ban.max)
             != (old.config.mode, &old.config.nftables, old.config.ban.max);
         webhooks::can_be_posted(&new.config.hooks).map_err(|error| error.to_string())?;
-        self.metrics.move_to(&new.config).map_err(|error| error.to_string())?;
-        let old = &self.loaded;
+        let other_metrics = self.metrics.replacement(&new.config).map_err(|error| error.to_string())?;
         let other_traps = self.traps.replacement(&new.config).map_err(|error| error.to_string())?;
         let replace_captures = new.config.capture != old.config.capture || self.captures.is_closed();
         if replace_captures {
@@ -108,6 +107,9 @@ impl Daemon {
             self.latest.log().switch(new.config.log.format);
         }
         self.loaded = new;
+        if let Some(metrics) = other_metrics {
+            self.metrics = metrics;
+        }
         // The old listener is closed only when nothing leads there any more: `apply_settings` below sees to that.
         let old_traps = other_traps.map(|traps| std::mem::replace(&mut self.traps, traps));
         self.traps.reconfigure(&self.loaded.config);
