@@ -97,25 +97,7 @@ fn ask<'a>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, octets: &'
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-
     use super::*;
-
-    #[test]
-    fn the_kernel_tells_interface_and_ttl_of_a_connection_of_either_family() {
-        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
-            let Ok(listener) = TcpListener::bind((address, 0)) else {
-                assert!(address.is_ipv6(), "IPv6 may be switched off, and IPv4 not");
-                continue;
-            };
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (accepted, _) = listener.accept().unwrap();
-            let arrival = of(&OwnedFd::from(accepted), address.is_ipv6());
-            assert_eq!(arrival.interface.as_ref().map(InlinedName::as_str), Some("lo"), "{address}");
-            assert_eq!(arrival.ttl, Some(64), "{address}");
-            drop(client);
-        }
-    }
 
     #[test]
     fn what_is_no_control_message_is_passed_over() {
