@@ -2,6 +2,7 @@
 
 mod when;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::config::values::{self, Wrong};
 use crate::control::protocol::{Reply, Request};
 use crate::report::escape::escape;
 use crate::report::json;
+use crate::report::moment::moment;
 use crate::report::picture;
 use crate::report::screen::Screen;
 use crate::report::table::{Align, Table};
@@ -35,10 +37,10 @@ const PORTS: usize = 6;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Since then: how long ago (90s, 12h, 7d), or a time in UTC (yesterday, 22:00, 2026-01-02, 2026-01-02T03:04)
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub since: Option<When>,
     /// Until then, likewise
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<When>,
     /// Of this rule, such as tcp-syn-scan
     #[arg(long, value_name = "RULE")]
@@ -50,7 +52,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = port)]
     pub port: Option<u16>,
     /// At most so many [default: 50 in the table, 5000 in a picture, all in JSON]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number, allow_negative_numbers = true)]
     pub limit: Option<u32>,
     /// One JSON object a line
     #[arg(long, conflicts_with = "names")]
@@ -73,16 +75,27 @@ fn port(text: &str) -> Result<u16, String> {
     }
 }
 
+/// How many.
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("a number from 0 to {} is expected, such as 50", u32::MAX))
+}
+
 pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, Failure> {
     let now = now();
+    in_order(arguments, now)?;
     if arguments.json {
         let most = arguments.limit.unwrap_or(u32::MAX);
         // A page at a time: there may be 100,000.
         let mut pages = Pages::new(arguments, most, now);
+        let mut has_none = true;
         while let Some(page) = pages.next(session)? {
+            has_none = has_none && page.is_empty();
             session.show(|mut out, _| {
                 page.iter().try_for_each(|past| json::write_line(&mut out, &Line::Incident(past)))
             })?;
+        }
+        if has_none && most > 0 {
+            session.note(other_names(arguments, session)?.as_slice());
         }
         return Ok(Exit::Done);
     }
@@ -96,7 +109,9 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         incidents.extend(page);
     }
     let more = pages.has_more;
+    let others = if incidents.is_empty() && most > 0 { other_names(arguments, session)? } else { None };
     if let Some(file) = &arguments.svg {
+        session.note(others.as_slice());
         let Sought { since, until, .. } = pages.sought;
         return save(file, &picture::draw(&incidents, since, until, more), session);
     }
@@ -104,15 +119,7 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
     session.note(&names.notes);
     session.show(|out, screen| {
         if incidents.is_empty() {
-            return match &arguments.rule {
-                // A rule may report under another name than its own.
-                Some(rule) => writeln!(
-                    out,
-                    "no incidents that are told as {}; without --rule the names are shown",
-                    escape(rule)
-                ),
-                None => writeln!(out, "no incidents"),
-            };
+            return writeln!(out, "{}", others.as_deref().unwrap_or("no incidents"));
         }
         table(&incidents, &names, screen, out)?;
         if more {
@@ -121,6 +128,37 @@ pub(super) fn run(arguments: &Arguments, session: &mut Session) -> Result<Exit, 
         }
         Ok(())
     })
+}
+
+/// Whether anything can lie between the two ends of time that were asked for.
+///
+/// # Errors
+/// When the end comes before the beginning.
+fn in_order(arguments: &Arguments, now: Wall) -> Result<(), Failure> {
+    let [since, until] = [arguments.since, arguments.until].map(|when| when.map(|when| when.at(now)));
+    let (Some(since), Some(until)) = (since, until) else { return Ok(()) };
+    if since <= until {
+        return Ok(());
+    }
+    let [since, until] = [since, until].map(moment);
+    let message =
+        format!("--since, {since}, is later than --until, {until}: give the earlier time to --since");
+    Err(Failure::new(Exit::Usage, message))
+}
+
+/// Where nothing was found: that nothing at all is told under the name that was asked for, and which names there are. A rule
+/// may report under another name than its own, and the daemon may have other rules than those we know.
+fn other_names(arguments: &Arguments, session: &Session) -> Result<Option<String>, Failure> {
+    let Some(rule) = &arguments.rule else { return Ok(None) };
+    let Reply::Incidents { incidents, .. } = session.ask(&Request::Incidents(Sought::default()))? else {
+        return Err(Failure::off_topic());
+    };
+    let names: BTreeSet<String> = incidents.into_iter().map(|past| past.incident.rule).collect();
+    if names.is_empty() || names.contains(rule) {
+        return Ok(None);
+    }
+    let names = text::names(&names.into_iter().collect::<Vec<_>>());
+    Ok(Some(format!("no incidents that are told as {}; the latest are told as {names}", escape(rule))))
 }
 
 fn save(file: &Path, svg: &str, session: &mut Session) -> Result<Exit, Failure> {
@@ -174,6 +212,7 @@ impl Pages {
         let reply = session.ask(&Request::Incidents(self.sought.clone()))?;
         let Reply::Incidents { mut incidents, next } = reply else { return Err(Failure::off_topic()) };
         bring_up_to_date(&mut incidents, session)?;
+        incidents.retain(|past| past.ended.is_some() || is_sought(&past.incident, &self.sought));
         self.left = self.left.saturating_sub(u32::try_from(incidents.len()).unwrap_or(u32::MAX));
         // A daemon that gives the same page again and again must not keep us for ever.
         let goes_on = next.filter(|next| self.sought.before.is_none_or(|before| *next < before));
@@ -182,6 +221,12 @@ impl Pages {
         self.is_over = self.left == 0 || goes_on.is_none();
         Ok(Some(incidents))
     }
+}
+
+/// Whether an open incident, as it is now, is what was asked for.
+fn is_sought(incident: &json::Incident, sought: &Sought) -> bool {
+    let has_port = |port: u16| incident.port_ranges.0.iter().any(|run| run.contains(&port));
+    sought.since.is_none_or(|since| incident.last_seen >= since) && sought.port.is_none_or(has_port)
 }
 
 /// Those that are open go on while the history is written: the daemon has them as they are.

@@ -126,7 +126,7 @@ fn head(svg: &mut String, incidents: &[Past], ranked: &[(Target, Deeds)], across
     };
     let latest = if has_more { ", the latest of more" } else { "" };
     let title = format!("nfban: {what}{latest}");
-    let when = format!("{} to {} (UTC)", minute(across.first), minute(across.last));
+    let when = format!("{} (UTC)", from_to(across.first, across.last));
     let _ = write!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -254,8 +254,14 @@ fn legend(svg: &mut String, ranked: &[(Target, Deeds)]) {
     }
 }
 
-fn minute(time: Wall) -> String {
-    time.timestamp().strftime("%Y-%m-%d %H:%M").to_string()
+/// `2026-01-02 03:04 to 05:30`: the day once where it is the same, seconds where minutes say little.
+fn from_to(first: Wall, last: Wall) -> String {
+    const SHORT: i64 = 600_000_000;
+    let show = |time: Wall, form: &str| time.timestamp().strftime(form).to_string();
+    let clock = if last.0.saturating_sub(first.0) < SHORT { "%H:%M:%S" } else { "%H:%M" };
+    let whole = format!("%Y-%m-%d {clock}");
+    let is_same_day = show(first, "%F") == show(last, "%F");
+    format!("{} to {}", show(first, &whole), show(last, if is_same_day { clock } else { &whole }))
 }
 
 /// Text as it stands in SVG: nothing that acts on who reads it, and nothing that is markup.
@@ -345,6 +351,18 @@ mod tests {
             assert!(texts.iter().any(|text| text == expected), "{expected}: {texts:#?}");
         }
         assert!(svg.contains(COLOURS[0]) && svg.contains(COLOURS[1]) && !svg.contains(COLOURS[2]));
+    }
+
+    #[test]
+    fn the_time_it_spans_is_told_as_exactly_as_it_needs() {
+        let from = Wall(1_767_323_045_000_006);
+        for (seconds, told) in [
+            (30, "2026-01-02 03:04:05 to 03:04:35"),
+            (3_600, "2026-01-02 03:04 to 04:04"),
+            (86_400, "2026-01-02 03:04 to 2026-01-03 03:04"),
+        ] {
+            assert_eq!(from_to(from, Wall(from.0 + seconds * 1_000_000)), told);
+        }
     }
 
     #[test]

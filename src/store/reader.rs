@@ -27,7 +27,8 @@ const BANS: usize = 16;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sought {
-    /// Their latest packet came then or later.
+    /// Their latest packet came then or later. What an open incident has come to lately is not written yet, so those are
+    /// given in any case, and whoever asks looks at what they are now; likewise with `port`.
     pub since: Option<Wall>,
     /// Their first packet came then or earlier.
     pub until: Option<Wall>,
@@ -152,7 +153,7 @@ impl Reader {
         for number in numbers.drain(..) {
             let Some((past, length)) = rows.query_row([number], |row| self.past(row))? else { continue };
             let has_port = |port: u16| past.incident.port_ranges.0.iter().any(|run| run.contains(&port));
-            if sought.port.is_none_or(has_port) {
+            if past.ended.is_none() || sought.port.is_none_or(has_port) {
                 octets += length;
                 page.incidents.push(past);
             }
@@ -169,7 +170,8 @@ impl Reader {
     fn numbers(&self, sought: &Sought) -> Result<Vec<i64>, StoreError> {
         let [low, high] = sought.source.map(|Target(net)| ends(net)).map_or([None; 2], |both| both.map(Some));
         let mut statement = self.connection.prepare(
-            "SELECT number FROM incident INDEXED BY incident_found WHERE number < :before AND last_us >= :since \
+            "SELECT number FROM incident INDEXED BY incident_found WHERE number < :before \
+             AND (last_us >= :since OR number IN (SELECT number FROM incident WHERE ended_us IS NULL)) \
              AND first_us <= :until AND (:rule IS NULL OR rule = :rule) \
              AND (:low IS NULL OR (low <= :high AND high >= :low)) ORDER BY number DESC LIMIT :most",
         )?;

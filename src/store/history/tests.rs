@@ -219,7 +219,7 @@ fn varied() -> (Folder, Store) {
             port_ranges: vec![22..=22, u16::try_from(number).unwrap() + 1000..=2000],
             ..incident(number)
         };
-        Told { incident, ended: None }
+        Told { incident, ended: Some(at(number + 10).into()) }
     };
     store.add(&incidents((0..900).map(told).collect())).unwrap();
     (folder, store)
@@ -253,6 +253,30 @@ fn incidents_are_found_by_time_rule_source_and_port_the_newest_first_and_page_by
     assert_eq!(found(&store, &Sought { port: Some(1004), ..any.clone() }), [4, 3, 2, 1, 0]);
     let page = Reader::open(&store.path).unwrap().incidents(&Sought { most: Some(3), ..any }).unwrap();
     assert_eq!((page.incidents.len(), page.next), (3, Some(898)));
+}
+
+#[test]
+fn what_is_open_is_given_whatever_it_had_come_to_when_it_was_written() {
+    let (_folder, mut store) = varied();
+    store.add(&incidents(vec![open(900)])).unwrap();
+    let any = Sought::default();
+    let late = Some(stamp(905_000_000).into());
+    let since = Sought { since: late, ..any.clone() };
+    assert_eq!(
+        found(&store, &since),
+        [900, 899, 898, 897, 896, 895],
+        "its latest packet was of the fourth second"
+    );
+    let port = Sought { port: Some(1004), ..any.clone() };
+    assert_eq!(found(&store, &port), [900, 4, 3, 2, 1, 0]);
+    // What it is and when it began does not change.
+    for wrong in [
+        Sought { until: Some(Wall(0)), ..any.clone() },
+        Sought { rule: Some("web-probe".into()), ..any.clone() },
+        Sought { source: Some("198.51.100.9".parse().unwrap()), ..any },
+    ] {
+        assert_eq!(found(&store, &wrong), [0_u64; 0]);
+    }
 }
 
 #[test]
