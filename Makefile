@@ -39,6 +39,7 @@ test-package: deb
 	    for part in run service documents moving-in; do tests/package/$$part $$suite || exit 1; done; done
 	tests/package/autopkgtest bookworm
 	tests/package/autopkgtest trixie
+	tests/package/reproducible
 	lintian --allow-root -EIL +pedantic --fail-on error,warning,info,pedantic,experimental target/debian/nfban_*.changes
 
 fuzz:

@@ -86,14 +86,15 @@ fn a_scan_shows_in_the_metrics_within_moments_and_prometheus_own_parser_reads_th
         body
     };
     scan(&pair, "203.0.113.7");
-    // The ban comes in the midst of the scan.
-    wait_until("the whole scan shows", || page().contains("nfban_packets_total{capture=\"nflog:100\"} 20\n"));
+    // The ban may come in the midst of the scan: then the rest is dropped before it is logged.
     wait_until("the ban shows", || page().contains("nfban_bans{action=\"restrict\"} 1\n"));
+    let packets = || value(&page(), "nfban_packets_total{capture=\"nflog:100\"}").unwrap();
+    wait_until("all that was logged shows", || packets() == daemon.packets());
+    assert!((8..=20).contains(&packets()), "{}", packets());
     let body = page();
     for sample in [
         "nfban_incidents_total{rule=\"udp-scan\"} 1\n",
         "nfban_bans_begun_total{action=\"restrict\",rule=\"udp-scan\"} 1\n",
-        "nfban_packets_total{capture=\"nflog:100\"} 20\n",
         "nfban_open_incidents 1\n",
         "nfban_table_used{table=\"sources\"} 1\n",
     ] {
@@ -232,7 +233,7 @@ fn on_loopback_one_page_is_there_and_slow_or_strange_clients_do_no_harm() {
     let mut endless = connect();
     while endless.write_all(&[b'x'; 1024]).is_ok() {}
     scan(&pair, "203.0.113.7");
-    wait_until("packets are counted meanwhile", || daemon.packets() == 20);
+    wait_until("packets are counted meanwhile", || daemon.packets() >= 8);
     assert!(ask(connect(), GET).0.contains("200 OK"));
 
     // It moves with a reload, and where it cannot, all stays as it was.
