@@ -24,8 +24,8 @@ use support::{HOME4, HOME6, PEER4, PEER6, Pair, wait_until};
 /// Addresses of the peer's that nothing protects, unlike its own: it is the gateway.
 const VISITOR4: &str = "198.51.100.9";
 const VISITOR6: &str = "2001:db8:9::9";
-/// How long a connection that nobody answers is waited for.
-const MOMENT: Duration = Duration::from_millis(700);
+/// How long a connection that nobody answers is waited for: a SYN that was lost is sent again after a second.
+const MOMENT: Duration = Duration::from_millis(1_300);
 
 const TRAPS: &str = "services: [22, 80, 443]\ntraps: [23, 3389, 5900, 2000-5000, udp/161]\n";
 
