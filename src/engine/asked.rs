@@ -84,7 +84,7 @@ impl Engine {
         seen
     }
 
-    /// What each rule counts of `net` now, with the packets: see [`Detector::counting`].
+    /// What each rule counts of `net` now, with the packets: see [`crate::detect::Detector::counting`].
     #[must_use]
     pub fn counting(&self, net: IpNet, now: Stamp) -> Vec<Firing> {
         let web = self.web.iter().flat_map(|web| web.sources.counting(net, now));
