@@ -81,6 +81,7 @@ impl Part {
     }
 
     /// The number of the set of filters that a value satisfies; none where the packet has no such value.
+    #[inline]
     pub(crate) fn number(&self, value: Value) -> Option<u32> {
         match value {
             Value::None => None,
